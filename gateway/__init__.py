@@ -1,0 +1,1 @@
+"""Justitia Gateway: fair, fast scheduling of LLM applications in front of vLLM."""

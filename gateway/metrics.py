@@ -1,0 +1,132 @@
+"""What can be seen from outside, as Prometheus series. Names are the contract's, units are base units.
+
+Every label is of a closed set: kinds of application pass a KindRegistry, everything else is an enum, a setting or a
+name of ours. No application id, key or model of a client's choosing is ever a label.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from gateway.identity import KindRegistry
+
+# From one step of an engine to the longest wait that settings allow by default; factors of about 2.5.
+_WAIT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0, 600.0)
+_COMPLETION_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
+_OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+_STORE_S = (0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5)
+_RELATIVE_ERROR = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 100.0)
+
+
+class Metrics:
+    """All of this gateway's series, in a registry of their own."""
+
+    def __init__(self, policy: str, kinds: KindRegistry | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self._policy = policy
+        self._kinds = kinds or KindRegistry()
+        self._declare_calls()
+        self._declare_applications()
+        self._declare_surroundings()
+
+    def _declare_calls(self) -> None:
+        self._calls = self._counter("calls", "Calls by how they ended.", "outcome", "application_kind")
+        self._queue_s = self._histogram("call_queue_seconds", "Wait for dispatch.", _WAIT_S, "application_kind")
+        self._ttft_s = self._histogram(
+            "call_time_to_first_token_seconds", "From a call's arrival to its first byte.", _WAIT_S, "application_kind"
+        )
+        self._overhead_s = self._histogram("gateway_overhead_seconds", "Own time per call, no waiting.", _OVERHEAD_S)
+        self._queued = self._gauge("calls_queued", "Calls waiting in this gateway.")
+        self._running = self._gauge("calls_running", "Calls of this gateway dispatched and not ended.")
+        self._identity = self._counter("identity", "Calls by the rule that named their application.", "rule")
+
+    def _declare_applications(self) -> None:
+        self._jct_s = self._histogram(
+            "application_completion_seconds", "From first call to last end.", _COMPLETION_S, "application_kind"
+        )
+        self._error = self._histogram(
+            "prediction_relative_error", "|predicted - true| / true cost.", _RELATIVE_ERROR, "application_kind"
+        )
+        self._backlogged = self._gauge("applications_backlogged", "Unfinished in GPS.")
+        self._virtual_time = self._gauge(
+            "virtual_time_kv_token_iterations", "The clock, in token-iterations per unit weight."
+        )
+        self._lag = self._gauge(
+            "application_lag_kv_token_iterations", "Largest lag: GPS service minus real service, of any application."
+        )
+
+    def _declare_surroundings(self) -> None:
+        self._service = self._counter("service_kv_token_iterations", "Service delivered.", "engine")
+        self._engine_up = self._gauge("engine_up", "1 if the engine answers.", "engine")
+        self._kv_usage = self._gauge("engine_kv_usage_ratio", "Share of the KV memory in use.", "engine")
+        self._store_s = self._histogram("store_operation_seconds", "One store operation.", _STORE_S, "operation")
+        self._store_errors = self._counter("store_errors", "Store operations that failed.", "operation")
+
+    # --- calls ---
+
+    def call_dispatched(self, queue_s: float, kind: str) -> None:
+        self._queue_s.labels(self._policy, self._kinds.label(kind)).observe(queue_s)
+
+    def first_token(self, ttft_s: float, kind: str) -> None:
+        self._ttft_s.labels(self._policy, self._kinds.label(kind)).observe(ttft_s)
+
+    def call_ended(self, outcome: str, kind: str) -> None:
+        self._calls.labels(self._policy, outcome, self._kinds.label(kind)).inc()
+
+    def overhead(self, overhead_s: float) -> None:
+        self._overhead_s.labels(self._policy).observe(overhead_s)
+
+    def queue_depth(self, waiting: int, running: int) -> None:
+        self._queued.labels(self._policy).set(waiting)
+        self._running.labels(self._policy).set(running)
+
+    def identity(self, rule: str) -> None:
+        self._identity.labels(self._policy, rule).inc()
+
+    # --- applications ---
+
+    def application_closed(self, jct_s: float, kind: str) -> None:
+        self._jct_s.labels(self._policy, self._kinds.label(kind)).observe(jct_s)
+
+    def prediction(self, relative_error: float, kind: str) -> None:
+        """Of one closed application; the sign does not count."""
+        self._error.labels(self._policy, self._kinds.label(kind)).observe(abs(relative_error))
+
+    def clock(self, virtual_time: float, backlogged: int) -> None:
+        self._virtual_time.labels(self._policy).set(virtual_time)
+        self._backlogged.labels(self._policy).set(backlogged)
+
+    def lag(self, max_lag: float) -> None:
+        self._lag.labels(self._policy).set(max_lag)
+
+    # --- engines and store ---
+
+    def service(self, engine: str, amount: float) -> None:
+        self._service.labels(self._policy, engine).inc(amount)
+
+    def engine_up(self, engine: str, up: bool) -> None:
+        self._engine_up.labels(self._policy, engine).set(up)
+
+    def engine_kv_usage(self, engine: str, ratio: float) -> None:
+        self._kv_usage.labels(self._policy, engine).set(ratio)
+
+    def store_operation(self, operation: str, seconds: float) -> None:
+        self._store_s.labels(self._policy, operation).observe(seconds)
+
+    def store_error(self, operation: str) -> None:
+        self._store_errors.labels(self._policy, operation).inc()
+
+    # --- exposition ---
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """(text, content type), in the format that the Accept header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"justitia_{name}", text, ("policy", *labels), registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"justitia_{name}", text, ("policy", *labels), registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"justitia_{name}", text, ("policy", *labels), buckets=buckets, registry=self.registry)

@@ -1,0 +1,246 @@
+"""The seams: what the gateway needs from a state store, from an engine and from a cost predictor.
+
+Everything here is a value or a Protocol. Adapters (`gateway.stores`, `gateway.engines`) implement the Protocols,
+`gateway.composition` picks them, and the rest of the gateway knows no more of them than this page says.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
+
+# --- the state store ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An application's first call, or its declaration."""
+
+    application_id: ApplicationId
+    tenant: str
+    kind: str
+    cost: KvTokenTime
+    weight: Weight
+    parent: ApplicationId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationRecord:
+    """What is shared about one application. Times of day are Unix seconds, for idle closing only, never for order."""
+
+    application_id: ApplicationId
+    tenant: str
+    kind: str
+    parent: ApplicationId | None
+    weight: Weight
+    predicted_cost: KvTokenTime
+    service: KvTokenTime
+    """Charged so far: what the calls that have ended really held."""
+    virtual_start: VirtualTime
+    virtual_finish_time: VirtualTime
+    arrived_at: float
+    last_seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One application and the clock, read in the same instant."""
+
+    virtual_time: VirtualTime
+    application: ApplicationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The shared state: the clock, who is unfinished in GPS (in order of finish time, ties by id), and who is open."""
+
+    virtual_time: VirtualTime
+    backlogged: tuple[ApplicationId, ...]
+    applications: tuple[ApplicationRecord, ...]
+    """Open applications in order of (virtual finish time, id)."""
+
+
+class StateStore(Protocol):
+    """Applications and their virtual clock, shared by every gateway that uses the same store.
+
+    Every operation is atomic. All raise `gateway.errors.StoreUnavailable` when the store cannot be reached in time.
+    Operations on an unknown application answer None: a flushed store loses order, never a call.
+    `now` is Unix seconds from the caller's clock; the store takes the latest it has seen, so skewed or backward
+    clocks can delay an idle closing but never move virtual time.
+    """
+
+    async def arrive(self, arrival: Arrival, now: float) -> Standing:
+        """Open the application: start S = V (or its old finish time, if its id closed while still unfinished in
+        GPS), finish F = S + cost/weight. For an id that is open already: no change but `last_seen_at`."""
+        ...
+
+    async def serve(self, service: KvTokenTime) -> VirtualTime:
+        """Advance the clock by service delivered (>= 0)."""
+        ...
+
+    async def report(self, source: str, incarnation: int, counter: KvTokenTime) -> VirtualTime:
+        """Advance the clock by what `source`'s monotone counter grew since anybody's last report of it.
+
+        A larger `incarnation` is a restart: the counter counts from zero. A smaller one, or a counter that is not
+        larger, is a late or repeated report and changes nothing.
+        """
+        ...
+
+    async def revise(self, application_id: ApplicationId, cost: KvTokenTime) -> Standing | None:
+        """A new estimate of the total cost: F = S + cost/weight."""
+        ...
+
+    async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
+        """Add what an ended call really cost to the application's `service`. Does not touch the clock."""
+        ...
+
+    async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:
+        """These applications are alive: they have calls waiting or running."""
+        ...
+
+    async def close(self, application_id: ApplicationId, cost: KvTokenTime | None = None) -> Standing | None:
+        """The application is finished. With `cost` (measured), settle: F = S + cost/weight, and count it into the
+        running mean of its kind. It stays backlogged while F > V. Answers its last standing."""
+        ...
+
+    async def expire(self, idle_before: float, limit: int) -> tuple[Standing, ...]:
+        """Close, settled at their charged `service`, at most `limit` applications last seen before `idle_before`.
+        One that was never charged keeps its prediction and is not counted into the mean of its kind."""
+        ...
+
+    async def mean_cost(self, kind: str) -> KvTokenTime | None:
+        """Running mean of the settled cost of this kind's closed applications, else of all, else None."""
+        ...
+
+    async def restore(self, virtual_time: VirtualTime) -> VirtualTime:
+        """Raise the clock to at least this reading: what a gateway last saw, after a store lost its memory."""
+        ...
+
+    async def get(self, application_id: ApplicationId) -> Standing | None: ...
+
+    async def snapshot(self, limit: int) -> Snapshot: ...
+
+    async def ping(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+# --- engines --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCall:
+    """The engine's own account of a call that ended there, in whatever way."""
+
+    sequence: int
+    call_id: str
+    service: KvTokenTime
+    """KV memory really held over iterations; a block shared by n calls counts 1/n to each."""
+    prompt_tokens: Tokens
+    cached_tokens: Tokens
+    output_tokens: Tokens
+    preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """One reading of an engine. An engine without our patch reports no records, and `service` None."""
+
+    incarnation: int
+    """Grows with every start of the engine (nanoseconds at its start)."""
+    service: KvTokenTime | None
+    """KV token-iterations delivered since its start; monotone within one incarnation."""
+    capacity_kv_tokens: Tokens
+    free_kv_tokens: Tokens
+    """Unheld tokens, those kept only as prefix cache included."""
+    max_num_seqs: int
+    num_running: int
+    num_waiting: int
+    waiting_calls: frozenset[str] | None
+    """Ids of our calls that wait inside the engine (bounded); None where the engine cannot tell."""
+    preemptions: int
+    finished: tuple[FinishedCall, ...] = ()
+    next_sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMode:
+    """How far this engine follows our order."""
+
+    name: str
+    """`patched` (order, live re-ranking, exact accounting), `priority` (stock vLLM with --scheduling-policy priority:
+    order only), or `unordered` (stock vLLM with fcfs: only the gateway's queue is ordered)."""
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One HTTP request to an engine. `headers` already lacks what steers the engine; the adapter sets those."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    call_id: str
+    application_id: ApplicationId
+    rank: float
+
+
+class EngineResponse(Protocol):
+    """An answer that has begun: status and headers are here, the body is still to be read."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises EngineUnreachable (reset) or EngineTimeout (silent for too long)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Hang up; an unfinished call is aborted in the engine."""
+        ...
+
+
+class Engine(Protocol):
+    """One vLLM server."""
+
+    name: str
+    """Fit for a metric label: host:port."""
+
+    async def probe(self) -> EngineMode:
+        """Ask what it serves and how far it follows us. Raises EngineError."""
+        ...
+
+    async def send(self, request: EngineRequest) -> EngineResponse:
+        """Raises EngineUnreachable or EngineTimeout before the answer has begun."""
+        ...
+
+    async def read_state(self, since: int) -> EngineState:
+        """Its state and the finished records from sequence number `since` on. Raises EngineError."""
+        ...
+
+    async def rerank(self, ranks: Mapping[ApplicationId, float]) -> None:
+        """Re-order what these applications have in the engine. No effect on a stock engine. Raises EngineError."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+# --- the cost predictor ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FirstCall:
+    """What is known of an application when its first call arrives."""
+
+    kind: str
+    tenant: str
+    model: str
+    prompt_tokens: Tokens
+    """Estimated from the length of the body."""
+    max_tokens: Tokens | None
+
+
+class CostPredictor(Protocol):
+    async def predict(self, call: FirstCall) -> KvTokenTime: ...

@@ -1,0 +1,371 @@
+"""The applications this gateway serves, in step with the shared store.
+
+The store is asked once per application event (first call, charges of ended calls in one batch a sweep, close), never
+once per call. When it does not answer, no call is lost: applications known here keep their place, new ones get one
+from the last clock seen here (`provisional`), and charges are kept. When it answers again, every live application is
+entered anew, which is a no-op in a store that kept its memory and repairs one that lost it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from gateway.errors import ApplicationClosed, ApplicationNotFound, StoreUnavailable
+from gateway.fairness.cost import remaining_cost
+from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime
+from gateway.metrics import Metrics
+from gateway.ports import ApplicationRecord, Arrival, CostPredictor, FirstCall, Snapshot, Standing, StateStore
+from gateway.settings import ApplicationSettings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_SWEEP_LIMIT = 256
+"""Idle applications closed in one sweep: bounded, so that no operation of the store is long."""
+
+_CLOSED_REMEMBERED = 4096
+"""Ids for which a second close is answered `application_closed`; older ones are not found."""
+
+
+@dataclass(slots=True)
+class LocalApplication:
+    """One application as this gateway knows it."""
+
+    record: ApplicationRecord
+    asked_at: float
+    first_arrival_at: float
+    last_end_at: float
+    num_calls: int = 0
+    """Waiting, running, or ended with the engine's account still to come."""
+    unsent_service: float = 0.0
+    """Charged here, not yet in the store."""
+    is_closing: bool = False
+    is_settling: bool = False
+    is_provisional: bool = False
+    """Its place was not given by the store."""
+
+    @property
+    def service(self) -> KvTokenTime:
+        return KvTokenTime(self.record.service + self.unsent_service)
+
+
+class Applications:
+    """Opens, charges, closes; tells the scheduler through `on_ranked` and `on_forgotten`."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        predictor: CostPredictor,
+        settings: ApplicationSettings,
+        metrics: Metrics,
+        now: Callable[[], float],
+        *,
+        on_ranked: Callable[[LocalApplication], None],
+        on_forgotten: Callable[[ApplicationId], None],
+    ) -> None:
+        self._store = store
+        self._predictor = predictor
+        self._settings = settings
+        self._metrics = metrics
+        self._now = now
+        self._on_ranked = on_ranked
+        self._on_forgotten = on_forgotten
+        self._known: dict[ApplicationId, LocalApplication] = {}
+        self._opening: dict[ApplicationId, asyncio.Task[LocalApplication]] = {}
+        self._closing_tasks: set[asyncio.Task[None]] = set()
+        self._recently_closed: dict[ApplicationId, None] = {}
+        self.virtual_time = VirtualTime(0.0)
+        self.store_is_up = True
+
+    def get(self, application_id: ApplicationId) -> LocalApplication | None:
+        return self._known.get(application_id)
+
+    def unsent_service(self, application_id: ApplicationId) -> KvTokenTime:
+        """Charged here, not yet in the store."""
+        local = self._known.get(application_id)
+        return KvTokenTime(local.unsent_service if local is not None else 0.0)
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    async def open(self, arrival: Arrival, first_call: FirstCall | None, declared: bool) -> LocalApplication:
+        """The application, entered in the store if need be. Calls that arrive together ask once.
+
+        `arrival.cost` counts only if `declared`; otherwise it is predicted.
+        """
+        local = self._known.get(arrival.application_id)
+        if local is not None and not self._is_stale(local):
+            return local
+        task = self._opening.get(arrival.application_id)
+        if task is None:
+            task = asyncio.create_task(self._open(arrival, None if declared else first_call))
+            self._opening[arrival.application_id] = task
+            task.add_done_callback(lambda _: self._opening.pop(arrival.application_id, None))
+        return await asyncio.shield(task)
+
+    def _is_stale(self, local: LocalApplication) -> bool:
+        """Idle for long enough that another gateway's sweep may have closed it."""
+        return local.num_calls == 0 and self._now() - local.asked_at > self._settings.idle_close_s / 2
+
+    async def _open(self, arrival: Arrival, first_call: FirstCall | None) -> LocalApplication:
+        now = self._now()
+        is_provisional = False
+        try:
+            if first_call is not None:
+                predicted = await self._ask("mean_cost", lambda: self._predictor.predict(first_call))
+                arrival = replace(arrival, cost=predicted)
+            standing = await self._ask("arrive", lambda: self._store.arrive(arrival, now))
+        except StoreUnavailable:
+            standing, is_provisional = self._provisional(arrival, now), True
+        local = self._known.get(arrival.application_id)
+        if local is None:
+            local = LocalApplication(standing.application, now, first_arrival_at=now, last_end_at=now)
+            self._known[arrival.application_id] = local
+        local.asked_at, local.is_provisional = now, is_provisional
+        self._recently_closed.pop(arrival.application_id, None)
+        self._placed(local, standing)
+        return local
+
+    def _provisional(self, arrival: Arrival, now: float) -> Standing:
+        known = self._known.get(arrival.application_id)
+        if known is not None:
+            return Standing(self.virtual_time, known.record)
+        cost = arrival.cost or KvTokenTime(self._settings.default_cost)
+        finish = VirtualTime(self.virtual_time + cost * UNIT_WEIGHT / arrival.weight)
+        return Standing(
+            self.virtual_time,
+            ApplicationRecord(
+                application_id=arrival.application_id,
+                tenant=arrival.tenant,
+                kind=arrival.kind,
+                parent=arrival.parent,
+                weight=arrival.weight,
+                predicted_cost=cost,
+                service=KvTokenTime(0.0),
+                virtual_start=self.virtual_time,
+                virtual_finish_time=finish,
+                arrived_at=now,
+                last_seen_at=now,
+            ),
+        )
+
+    def _placed(self, local: LocalApplication, standing: Standing) -> None:
+        self.virtual_time = VirtualTime(max(self.virtual_time, standing.virtual_time))
+        local.record = standing.application
+        self._on_ranked(local)
+
+    # --- calls of an application ------------------------------------------------------------------------------------
+
+    def call_began(self, local: LocalApplication, *, is_final: bool) -> None:
+        if local.num_calls == 0 and local.is_closing:
+            local.is_closing = False
+        local.num_calls += 1
+        local.is_closing = local.is_closing or is_final
+
+    def charge(self, application_id: ApplicationId, service: KvTokenTime) -> None:
+        """An ended call's cost. Goes to the store with the next sweep, or when the application closes."""
+        local = self._known.get(application_id)
+        if local is not None and service > 0:
+            local.unsent_service += service
+            self._on_ranked(local)
+
+    def call_settled(self, application_id: ApplicationId) -> None:
+        """A call has ended and its cost is known (or never will be)."""
+        local = self._known.get(application_id)
+        if local is None:
+            return
+        local.num_calls -= 1
+        local.asked_at = local.last_end_at = self._now()
+        if local.is_closing and local.num_calls == 0:
+            task = asyncio.create_task(self._settle(local))
+            self._closing_tasks.add(task)
+            task.add_done_callback(self._closing_tasks.discard)
+
+    # --- closing ----------------------------------------------------------------------------------------------------
+
+    async def close(self, application_id: ApplicationId) -> ApplicationRecord:
+        """Settle it at its measured cost: now, or, if calls are on their way, when the last of them has ended."""
+        local = self._known.get(application_id)
+        if local is None:
+            standing = await self._ask("get", lambda: self._store.get(application_id))
+            if standing is None:
+                if application_id in self._recently_closed:
+                    raise ApplicationClosed("This application is closed already.", param="id")
+                raise ApplicationNotFound("No such application.", param="id")
+            now = self._now()
+            local = LocalApplication(standing.application, now, standing.application.arrived_at, now)
+            self._known[application_id] = local
+        local.is_closing = True
+        if local.num_calls == 0:
+            await self._settle(local)
+        return local.record
+
+    async def _settle(self, local: LocalApplication) -> None:
+        """The measured cost replaces the prediction. An application that was never served costs nothing, and is
+        not counted into the mean of its kind."""
+        application_id = local.record.application_id
+        if local.is_settling or self._known.get(application_id) is not local:
+            return
+        local.is_settling = True
+        predicted = local.record.predicted_cost
+        try:
+            await self._send_charge(local)
+            measured = local.service
+            if measured > 0:
+                await self._ask("close", lambda: self._store.close(application_id, measured))
+            else:
+                await self._ask("revise", lambda: self._store.revise(application_id, KvTokenTime(0.0)))
+                await self._ask("close", lambda: self._store.close(application_id))
+        except StoreUnavailable:
+            # It stays in the store until its idle time has passed there; its unsent charge is lost with it.
+            measured = local.service
+        self._count_closed(local, predicted, measured)
+        local.is_settling = False
+        if local.num_calls == 0:
+            self._forget(local)
+        else:
+            await self._reopen(local)
+
+    async def _reopen(self, local: LocalApplication) -> None:
+        """Calls came while it was being settled: a new episode of the same id."""
+        now = self._now()
+        local.is_closing = False
+        local.unsent_service = 0.0
+        local.first_arrival_at = now
+        with suppress(StoreUnavailable):
+            await self._enter_anew(local)
+
+    def _count_closed(self, local: LocalApplication, predicted: KvTokenTime, measured: KvTokenTime) -> None:
+        if measured > 0:
+            self._metrics.prediction((predicted - measured) / measured, local.record.kind)
+            self._metrics.application_closed(local.last_end_at - local.first_arrival_at, local.record.kind)
+
+    def _forget(self, local: LocalApplication) -> None:
+        application_id = local.record.application_id
+        self._known.pop(application_id, None)
+        self._recently_closed[application_id] = None
+        if len(self._recently_closed) > _CLOSED_REMEMBERED:
+            self._recently_closed.pop(next(iter(self._recently_closed)))
+        self._on_forgotten(application_id)
+
+    # --- the sweep --------------------------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Send charges, keep the live ones alive, close the idle ones, and find out whether the store forgot."""
+        self._forget_idle()
+        try:
+            before = self.virtual_time
+            reading = await self._ask_even_if_down("restore", lambda: self._store.restore(VirtualTime(0.0)))
+            if not self.store_is_up or reading < before:
+                await self._recover(lost_memory=reading < before)
+            for local in list(self._known.values()):
+                if local.unsent_service:
+                    await self._send_charge(local)
+            now = self._now()
+            live = [i for i, local in self._known.items() if local.num_calls]
+            if live:
+                await self._ask("touch", lambda: self._store.touch(live, now))
+            idle_before = now - self._settings.idle_close_s
+            expired = await self._ask("expire", lambda: self._store.expire(idle_before, _SWEEP_LIMIT))
+        except StoreUnavailable:
+            return
+        for standing in expired:
+            self._expired(standing.application.application_id)
+
+    def _forget_idle(self) -> None:
+        """What another gateway's sweep closed, or what the store never knew, must not stay here for ever."""
+        long_ago = self._now() - 2 * self._settings.idle_close_s
+        for application_id in [i for i, local in self._known.items() if local.asked_at < long_ago]:
+            self._expired(application_id)
+
+    def _expired(self, application_id: ApplicationId) -> None:
+        local = self._known.get(application_id)
+        if local is not None and local.num_calls == 0 and not local.is_settling:
+            self._count_closed(local, local.record.predicted_cost, local.service)
+            self._forget(local)
+
+    async def _send_charge(self, local: LocalApplication) -> None:
+        amount = KvTokenTime(local.unsent_service)
+        if not amount:
+            return
+        application_id, now = local.record.application_id, self._now()
+        standing = await self._ask("charge", lambda: self._store.charge(application_id, amount, now))
+        if standing is None:  # closed by another gateway, or forgotten by a store that lost its memory
+            await self._enter_anew(local)
+            return
+        local.unsent_service -= amount
+        self._placed(local, standing)
+
+    async def _enter_anew(self, local: LocalApplication) -> None:
+        record = local.record
+        arrival = Arrival(
+            application_id=record.application_id,
+            tenant=record.tenant,
+            kind=record.kind,
+            cost=remaining_cost(record.predicted_cost, record.service),
+            weight=record.weight,
+            parent=record.parent,
+        )
+        now = self._now()
+        standing = await self._ask("arrive", lambda: self._store.arrive(arrival, now))
+        local.is_provisional = False
+        self._placed(local, standing)
+
+    async def _recover(self, *, lost_memory: bool) -> None:
+        """The store is back. Raise its clock to the last one seen here and enter every live application again."""
+        virtual_time = self.virtual_time
+        await self._ask_even_if_down("restore", lambda: self._store.restore(virtual_time))
+        self.store_is_up = True
+        in_order = sorted(self._known.values(), key=lambda local: local.record.virtual_finish_time)
+        for local in in_order:
+            await self._enter_anew(local)
+        log.warning(
+            "state store is back%s: %d applications entered again",
+            " without its memory" if lost_memory else "",
+            len(in_order),
+        )
+
+    # --- readings ---------------------------------------------------------------------------------------------------
+
+    async def report(self, source: str, incarnation: int, counter: KvTokenTime) -> None:
+        """An engine's counter moves the clock; a store that is away misses nothing, the counter is monotone."""
+        try:
+            reading = await self._ask("report", lambda: self._store.report(source, incarnation, counter))
+        except StoreUnavailable:
+            return
+        self.virtual_time = VirtualTime(max(self.virtual_time, reading))
+
+    async def snapshot(self) -> Snapshot:
+        """The shared state; what this gateway knows of it while the store is away."""
+        try:
+            return await self._ask("snapshot", lambda: self._store.snapshot(self._settings.max_listed))
+        except StoreUnavailable:
+            records = sorted(
+                (local.record for local in self._known.values()),
+                key=lambda r: (r.virtual_finish_time, r.application_id),
+            )
+            backlogged = tuple(r.application_id for r in records if r.virtual_finish_time > self.virtual_time)
+            return Snapshot(self.virtual_time, backlogged, tuple(records))
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    async def _ask(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store, unless it was found away: then only the sweep tries it, so that no call waits for it."""
+        if not self.store_is_up:
+            raise StoreUnavailable("The state store is away.")
+        return await self._ask_even_if_down(operation, ask)
+
+    async def _ask_even_if_down(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
+        began = self._now()
+        try:
+            answer = await ask()
+        except StoreUnavailable as error:
+            self._metrics.store_error(operation)
+            if self.store_is_up:
+                self.store_is_up = False
+                log.warning("state store is away (%s): calls go on in the order last known here", error.message)
+            raise
+        self._metrics.store_operation(operation, self._now() - began)
+        return answer

@@ -1,0 +1,121 @@
+"""What the scheduler is told, and what it answers. Times are seconds on the caller's monotonic clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
+from gateway.ports import EngineState
+from gateway.scheduling.model import Call, Outcome, Refusal, Usage
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationRanked:
+    """An application is known, or its place has changed. `arrived_at` is Unix seconds, the same for every gateway."""
+
+    application_id: ApplicationId
+    arrived_at: float
+    weight: Weight
+    virtual_finish_time: VirtualTime
+    predicted_cost: KvTokenTime
+    service: KvTokenTime
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationForgotten:
+    """Closed: nothing more is known of it."""
+
+    application_id: ApplicationId
+
+
+@dataclass(frozen=True, slots=True)
+class CallArrived:
+    """A call of an application that was ranked before."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswering:
+    """The first byte of its answer is here: it runs."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """It is over as far as the outside is concerned: answered, failed, or its client left (waiting or dispatched)."""
+
+    call_id: str
+    outcome: Outcome
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReported:
+    """An engine is up and says how full it is. The reading began at `as_of`."""
+
+    engine: str
+    as_of: float
+    models: tuple[str, ...]
+    state: EngineState
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Look at the deadlines."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegan:
+    """Take nothing new; what waits is refused, what runs may finish."""
+
+
+Event = (
+    ApplicationRanked
+    | ApplicationForgotten
+    | CallArrived
+    | CallAnswering
+    | CallEnded
+    | EngineReported
+    | EngineLost
+    | TimePassed
+    | DrainBegan
+)
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send this call to this engine, to run there in order of `rank`."""
+
+    call_id: str
+    engine: str
+    rank: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """This call has ended, once and for all."""
+
+    call_id: str
+    outcome: Outcome
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rerank:
+    """What these applications have in this engine has a new rank."""
+
+    engine: str
+    ranks: Mapping[ApplicationId, float]
+
+
+Decision = Dispatch | End | Rerank

@@ -1,0 +1,112 @@
+"""The nouns of scheduling: calls, their life, the engines as the scheduler sees them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
+from gateway.identity import Identity
+
+
+class CallStatus(StrEnum):
+    WAITING = "waiting"
+    DISPATCHED = "dispatched"
+    ENDED = "ended"
+
+
+LEGAL_TRANSITIONS: dict[CallStatus, frozenset[CallStatus]] = {
+    CallStatus.WAITING: frozenset({CallStatus.DISPATCHED, CallStatus.ENDED}),
+    CallStatus.DISPATCHED: frozenset({CallStatus.ENDED}),
+    CallStatus.ENDED: frozenset(),
+}
+
+
+class Outcome(StrEnum):
+    """How a call ended; every call ends in exactly one. The label of `justitia_calls_total`."""
+
+    COMPLETED = "completed"
+    """The engine answered to the end, be it with an error of its own."""
+    FAILED = "failed"
+    """The engine could not be reached, hung, or broke off."""
+    CANCELLED = "cancelled"
+    """The client left."""
+    REJECTED = "rejected"
+    """Turned away before queueing."""
+    EVICTED = "evicted"
+    """Left the queue without having been dispatched."""
+
+
+class Refusal(StrEnum):
+    """Why the scheduler itself ended a call."""
+
+    QUEUE_FULL = "queue_full"
+    SHUTTING_DOWN = "shutting_down"
+    QUEUE_TIMEOUT = "queue_timeout"
+    MODEL_NOT_FOUND = "model_not_found"
+    COST_EXCEEDS_CAPACITY = "cost_exceeds_capacity"
+    ENGINE_UNREACHABLE = "engine_unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call as the engine counted them."""
+
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One inference call as the queue sees it. Times are seconds on a monotonic clock."""
+
+    call_id: str
+    application_id: ApplicationId
+    model: str
+    arrived_at: float
+    deadline_at: float
+    """When it leaves the queue undispatched."""
+    prompt_tokens: Tokens
+    """Estimated."""
+    max_tokens: Tokens | None
+    predicted_cost: KvTokenTime
+    """Of this call alone."""
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationDescription:
+    """One application as its owner may see it: where it stands and why it waits."""
+
+    application_id: ApplicationId
+    tenant: str
+    kind: str
+    parent: ApplicationId | None
+    weight: Weight
+    predicted_cost: KvTokenTime
+    service: KvTokenTime
+    virtual_start: VirtualTime
+    virtual_finish_time: VirtualTime
+    virtual_time: VirtualTime
+    position: int
+    """Among the open applications in order of virtual finish time, 1 is next."""
+    ahead: tuple[ApplicationId, ...]
+    """Those before it, at most the nearest 20."""
+    calls_waiting: int
+    """In this gateway; others' calls are theirs to tell."""
+    calls_running: int
+    expected_finish_s: float | None
+    """Seconds from now, at the recent pace of the engines; None before there is a pace."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """What HTTP knows of a call when it asks for its turn."""
+
+    call_id: str
+    identity: Identity
+    model: str
+    prompt_tokens_hint: Tokens | None
+    """None: estimated from `body_bytes`."""
+    max_tokens: Tokens | None
+    body_bytes: int
+    declared_cost: KvTokenTime | None
+    """Of the whole application, as its client said."""

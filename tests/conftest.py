@@ -1,0 +1,98 @@
+"""What tests of several rooms share: a real redis-server, and the profiles of hypothesis."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+# The same examples at every run: a red test is red for everybody. `mutants` only wants to know whether a test fails.
+settings.register_profile("justitia", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "mutants", settings.get_profile("justitia"), phases=[Phase.explicit, Phase.generate], database=None
+)
+settings.load_profile("justitia")
+
+
+class RedisServer:
+    """A redis-server of this test run: unix socket, temporary folder, nothing written to disk."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+        self.url = f"unix://{folder}/redis.sock"
+
+    def start(self) -> None:
+        options = ("--port", "0", "--unixsocket", f"{self._folder}/redis.sock", "--save", "", "--appendonly", "no")
+        self._process = subprocess.Popen(
+            ["redis-server", *options, *self._options], cwd=self._folder, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        log = []
+        for line in self._process.stdout:
+            log.append(line)
+            if "ready to accept connections" in line.lower():
+                return
+        raise AssertionError("redis-server did not start:\n" + "".join(log))
+
+    def kill(self) -> None:
+        """At once, as a crash does."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self.resume()
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._process = None
+
+    def hang(self) -> None:
+        """Connections stay open and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self.kill()
+
+
+def _demand_redis() -> None:
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is missing: in CI that is a failure, not a reason to skip")
+        pytest.skip("redis-server is not installed")
+
+
+def _serving(folder: Path, *options: str) -> Iterator[RedisServer]:
+    _demand_redis()
+    server = RedisServer(folder, *options)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for the whole run. Use a prefix of your own, or flush it first."""
+    for server in _serving(tmp_path_factory.mktemp("redis")):
+        yield server.url
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server for one test, which may kill it."""
+    yield from _serving(tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server in cluster mode: it refuses scripts whose keys lie in several slots."""
+    yield from _serving(tmp_path_factory.mktemp("redis"), "--cluster-enabled", "yes")
