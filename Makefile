@@ -1,0 +1,32 @@
+# Two commands do everything: `make run` and `make test`. Both set up what is missing first.
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench bench-gateway mutants chaos clean
+
+help: ## List these commands.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: .venv/.ready ## Make .venv with everything that run and test need.
+
+.venv/.ready: pyproject.toml deploy/setup.sh deploy/engine-cpu-overrides.txt
+	bash deploy/setup.sh
+
+run: setup ## Real engine, gateway and applications: fcfs beside justitia; then it stays up.
+	$(BIN)/justitia demo --keep
+
+test: setup ## All tests: real redis-server, real vLLM, real clients.
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, types, import contracts, full coverage of the pure half.
+	bash deploy/check.sh
+
+mutants: setup ## Plant faults one at a time; every one must be caught.
+	$(BIN)/python tests/mutants/run.py
+
+bench: setup ## Measure and write benchmarks/results/.
+	bash benchmarks/run.sh
+
+clean: ## Remove what setup made.
+	rm -rf .venv

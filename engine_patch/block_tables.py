@@ -23,11 +23,13 @@ Table = Mapping[str, Sequence[Block]]
 class _Tail:
     """One request's blocks in one changing table, as last seen, without the null blocks at its head."""
 
-    __slots__ = ("blocks", "start")
+    __slots__ = ("blocks", "held", "start")
 
     def __init__(self) -> None:
         self.start = 0
         self.blocks: list[Block] = []
+        self.held: list[int] = []
+        """Ids of those that were not null."""
 
 
 class BlockTables:
@@ -51,6 +53,10 @@ class BlockTables:
 
     def follow(self, request_id: str) -> None:
         """Take note of what this request holds now. Cheap when nothing changed."""
+        taken: list[int] = []
+        if self._changing:
+            # Before the others: a block that one table drops may be the very one that another table takes.
+            taken += self._follow_changing(request_id)
         lengths = self._lengths.get(request_id)
         if lengths is None:
             lengths = self._lengths[request_id] = [0] * len(self._growing)
@@ -58,31 +64,35 @@ class BlockTables:
             blocks = table.get(request_id, ())
             seen = lengths[index]
             if len(blocks) > seen:
-                self._account.acquire(request_id, [b.block_id for b in blocks[seen:] if not b.is_null])
+                taken += [block.block_id for block in blocks[seen:] if not block.is_null]
                 lengths[index] = len(blocks)
             elif len(blocks) < seen:
                 # A table that shrank (a failed load from elsewhere is recomputed): start over with what is left.
                 self.let_go(request_id)
                 self.follow(request_id)
                 return
-        if self._changing:
-            self._follow_changing(request_id)
+        if taken:
+            self._account.acquire(request_id, taken)
 
-    def _follow_changing(self, request_id: str) -> None:
+    def _follow_changing(self, request_id: str) -> set[int]:
+        """Releases what was dropped; returns what was taken."""
         tails = self._tails.get(request_id)
         if tails is None:
             tails = self._tails[request_id] = [_Tail() for _ in self._changing]
+        before: set[int] = set()
+        after: set[int] = set()
         for table, tail in zip(self._changing, tails, strict=True):
             blocks = list(table.get(request_id, ())[tail.start :])
             if blocks == tail.blocks:
                 continue
-            before = {block.block_id for block in tail.blocks if not block.is_null}
-            after = {block.block_id for block in blocks if not block.is_null}
-            self._account.release(request_id, before - after)
-            self._account.acquire(request_id, after - before)
+            before.update(tail.held)
+            tail.held = [block.block_id for block in blocks if not block.is_null]
+            after.update(tail.held)
             head = next((index for index, block in enumerate(blocks) if not block.is_null), len(blocks))
             tail.start += head
             tail.blocks = blocks[head:]
+        self._account.release(request_id, before - after)
+        return after - before
 
     def let_go(self, request_id: str) -> None:
         """The request is about to lose all its blocks."""

@@ -50,8 +50,8 @@ def verify(scheduler_class: Any, vllm_config: Any, structured_output_manager: An
 
 def _refusal(complaint: str) -> str:
     return (
-        f"Justitia: vLLM {vllm.__version__} does not schedule as this patch needs ({complaint}); use "
-        "vllm>=0.29,<0.34, or start it without --scheduler-cls and --middleware: it then makes do with stock vLLM."
+        f"Justitia: vLLM {vllm.__version__} does not schedule as this patch needs ({complaint}). Use vllm>=0.29,<0.34, "
+        "or leave out --scheduler-cls and --middleware: the gateway makes do with what stock vLLM offers."
     )
 
 

@@ -48,7 +48,6 @@ class EngineSettings(Group):
         5.0, description="How long calls wait for an engine that is down before they end in engine_unreachable."
     )
 
-
     @field_validator("urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

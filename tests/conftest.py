@@ -1,5 +1,6 @@
-"""What tests of several rooms share: a real redis-server, and the profiles of hypothesis."""
+"""What tests of several rooms share: a real redis-server, a real engine, and the profiles of hypothesis."""
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from tests.fakes.running_engine import SMALL, RunningEngine
 
 # The same examples at every run: a red test is red for everybody. `mutants` only wants to know whether a test fails.
 settings.register_profile("justitia", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -96,3 +99,15 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server in cluster mode: it refuses scripts whose keys lie in several slots."""
     yield from _serving(tmp_path_factory.mktemp("redis"), "--cluster-enabled", "yes")
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    """One patched engine with little memory for the whole run (about half a minute to start). Mark tests `engine`."""
+    if importlib.util.find_spec("vllm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("vLLM is missing: in CI that is a failure, not a reason to skip")
+        pytest.skip("vLLM is not installed")
+    running = RunningEngine(tmp_path_factory.mktemp("engine"), *SMALL)
+    yield running
+    running.stop()

@@ -80,7 +80,9 @@ class EngineMeter:
                         return reading
                     await asyncio.sleep(0.2)
         except TimeoutError:
-            raise EngineUnusable(f"it is still busy after {_IDLE_TIMEOUT_S:.0f} s: does somebody else use it?") from None
+            raise EngineUnusable(
+                f"it is still busy after {_IDLE_TIMEOUT_S:.0f} s: does somebody else use it?"
+            ) from None
 
     async def _get(self, path: str) -> httpx.Response:
         try:

@@ -16,8 +16,8 @@ _GRACE_S = 15.0
 _LOG_TAIL_BYTES = 4096
 
 
-class StartFailed(Exception):
-    """A child ended, or was not ready in time; the message says which and where its log is."""
+class ChildFailed(Exception):
+    """A child ended by itself, or was not ready in time; the message says which and where its log is."""
 
 
 class Child:
@@ -37,21 +37,25 @@ class Child:
         return await self._process.wait()
 
     async def until_ready(self, url: str, timeout_s: float, tick: Callable[[float], None]) -> None:
-        """Until `url` answers 200; `tick` is told the seconds gone by. Raises StartFailed."""
+        """Until `url` answers 200; `tick` is told the seconds gone by. Raises ChildFailed."""
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         async with httpx.AsyncClient(timeout=2.0) as client:
             while True:
                 if self._process.returncode is not None:
-                    raise StartFailed(f"{self.name} ended with exit code {self._process.returncode}; {self.complaint()}")
+                    raise self.failure()
                 with contextlib.suppress(httpx.HTTPError):
                     if (await client.get(url)).status_code == 200:
                         return
                 waited_s = loop.time() - started_s
                 if waited_s > timeout_s:
-                    raise StartFailed(f"{self.name} was not ready after {timeout_s:.0f} s; {self.complaint()}")
+                    raise ChildFailed(f"{self.name} was not ready after {timeout_s:.0f} s; {self.complaint()}")
                 tick(waited_s)
                 await asyncio.sleep(0.1)
+
+    def failure(self) -> ChildFailed:
+        """It ended by itself: what to raise."""
+        return ChildFailed(f"{self.name} ended with exit code {self._process.returncode}; {self.complaint()}")
 
     def complaint(self) -> str:
         """Its last line and where the others are."""
@@ -103,4 +107,4 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise StartFailed(f"no free port from {wanted} on")
+    raise ChildFailed(f"no free port from {wanted} on")

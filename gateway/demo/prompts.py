@@ -4,7 +4,8 @@ A prompt is a chain: the messages that each call of the chain appended, with the
 the assistant's turns. What the model at hand really answers is thrown away, so that every run sends the same prompts.
 
 - Where the recording has its text, the text is sent and counted anew: another tokenizer finds other lengths.
-- Where it has only lengths, the text is made of plain words, as many as give the recorded length (within a few percent).
+- Where it has only lengths, the text is made of plain words, as many as give the recorded length (within a few
+  percent).
 - A prompt that would not leave room for its completion loses its end. Its beginning stays, and with it the prefix that
   it shares with other calls.
 """
@@ -19,14 +20,14 @@ from gateway.demo.workload import Workload
 from gateway.fairness.cost import application_cost
 from gateway.fairness.units import KvTokenTime, Tokens
 
-_WORDS = (
+_VOCABULARY = (
     "time people way water word part number place sound year work back thing name sentence line set end home hand "
     "picture air land house page letter point mother answer study plant food sun state tree city earth eye thought "
     "head story example paper group music side mile river car foot second book room friend idea fish mountain north"
-).split()
+)
 
 _MAX_INPUT_CHARS = 200
-"""Of an application's own text at the head of a made prompt: enough to tell applications apart, short in any tokenizer."""
+"""Of an application's own text at the head of a made prompt: short in any tokenizer."""
 
 _ROLE_OF_EMPTY = {"role": "user", "content": ""}
 
@@ -173,12 +174,11 @@ def _made_prompt(
 
 def _made_text(name: str, num_words: int) -> str:
     """The same words for the same name, in every process."""
-    return " ".join(random.Random(name).choices(_WORDS, k=max(num_words, 1)))
+    return " ".join(random.Random(name).choices(_VOCABULARY.split(), k=max(num_words, 1)))
 
 
 async def _words_per_token(tokenizer: Tokenizer) -> float:
     """Of made text, with the chat template's own tokens subtracted out."""
-    shorter, longer = (
-        await tokenizer.count([{"role": "user", "content": _made_text("measure", num_words)}]) for num_words in (200, 1200)
-    )
+    shorter = await tokenizer.count([{"role": "user", "content": _made_text("measure", 200)}])
+    longer = await tokenizer.count([{"role": "user", "content": _made_text("measure", 1200)}])
     return 1000 / max(longer - shorter, 1)

@@ -170,7 +170,9 @@ def table(runs: Sequence[RunRecord]) -> str:
                 f"{summary.ratio:.2f}",
             ]
         )
-    engine_rows = [["policy", "makespan", "calls", "failed", "KV mean", "KV > 90 %", "not served", "preempted", "steps"]]
+    engine_rows = [
+        ["policy", "makespan", "calls", "failed", "KV mean", "KV > 90 %", "not served", "preempted", "steps"]
+    ]
     engine_rows += [_engine_row(policy, [run for run in runs if run.policy == policy]) for policy in policies_of(runs)]
     return f"{_aligned(jct_rows, left=(0, 2))}\n\n{_aligned(engine_rows, left=(0,))}"
 

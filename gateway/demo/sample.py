@@ -5,8 +5,9 @@
     map_reduce  8–12 summaries side by side, then one over all of them
     report      an outline, 16 long sections side by side, a merge: rare, and a large part of the whole load
 
-Lengths and shapes are drawn; texts are only made when the engine's tokenizer is known (`prompts`). The same seed gives
-the same applications, whatever the machine. The kinds come in fixed shares, so that a small sample has its elephants too.
+Lengths and shapes are drawn; texts are only made when the engine's tokenizer is known (`prompts`). The same seed
+gives the same applications, whatever the machine. The kinds come in fixed shares, so that a small sample has its
+elephants too.
 """
 
 import random
@@ -69,7 +70,12 @@ def _report(draw: random.Random) -> list[RecordedCall]:
 
 
 def _conversation(
-    draw: random.Random, turns: int, first: tuple[int, int], each: tuple[int, int], output: tuple[int, int], wait_s: float
+    draw: random.Random,
+    turns: int,
+    first: tuple[int, int],
+    each: tuple[int, int],
+    output: tuple[int, int],
+    wait_s: float,
 ) -> list[RecordedCall]:
     """Each call extends the one before: its prompt grows by that call's completion and by `each` new tokens."""
     calls = [RecordedCall(0, (), None, 0.0, draw.randint(*first), draw.randint(*output))]
@@ -77,9 +83,7 @@ def _conversation(
         before = calls[-1]
         prompt_tokens = before.prompt_tokens + before.completion_tokens + draw.randint(*each)
         delay_s = round(draw.uniform(0.5, 1.5) * wait_s, 3)
-        calls.append(
-            RecordedCall(number, (number - 1,), number - 1, delay_s, prompt_tokens, draw.randint(*output))
-        )
+        calls.append(RecordedCall(number, (number - 1,), number - 1, delay_s, prompt_tokens, draw.randint(*output)))
     return calls
 
 

@@ -118,7 +118,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             is_gzip = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             data = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_gzip else raw
-            for number, line in enumerate(io.TextIOWrapper(data, encoding="utf-8"), start=1):  # noqa: B007
+            for number, line in enumerate(io.TextIOWrapper(data, encoding="utf-8"), start=1):
                 yield number, line
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise TraceError(path, number + 1, "the gzip file is damaged or cut off") from None

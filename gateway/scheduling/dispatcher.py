@@ -16,7 +16,7 @@ from gateway.errors import EngineError, GatewayError
 from gateway.fairness.cost import call_cost
 from gateway.fairness.policies import policy_named
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
-from gateway.identity import Identity
+from gateway.identity import Identity, KindRegistry
 from gateway.metrics import Metrics
 from gateway.ports import ApplicationRecord, Arrival, CostPredictor, Engine, FirstCall, StateStore
 from gateway.scheduling.admission import Limits
@@ -99,14 +99,15 @@ class Dispatcher:
         engines: Sequence[Engine],
         predictor: CostPredictor,
         metrics: Metrics,
+        kinds: KindRegistry,
         now: Callable[[], float],
     ) -> None:
         scheduling = settings.scheduling
         self.engines = engines
         self._settings = settings
         self._metrics = metrics
+        self._kinds = kinds
         self._now = now
-        self._store = store
         self._estimates = TokenEstimates()
         self._scheduler = Scheduler(
             policy_named(scheduling.policy),
@@ -133,6 +134,7 @@ class Dispatcher:
         }
         self._turns: dict[str, asyncio.Future[Dispatch]] = {}
         self._is_draining = False
+        self._gauge()
 
     # --- a call -----------------------------------------------------------------------------------------------------
 
@@ -171,13 +173,13 @@ class Dispatcher:
     async def _open_for(self, request: CallRequest) -> LocalApplication:
         declared = request.declared_cost
         first_call = FirstCall(
-            kind=request.identity.kind,
+            kind=self._kinds.label(request.identity.kind),
             tenant=request.identity.tenant,
             model=request.model,
             prompt_tokens=self._prompt_tokens(request),
             max_tokens=request.max_tokens,
         )
-        arrival = _arrival(request.identity, declared, UNIT_WEIGHT)
+        arrival = self._arrival(request.identity, declared, UNIT_WEIGHT)
         return await self._applications.open(arrival, first_call, declared is not None)
 
     async def _take_turn(self, request: CallRequest, local: LocalApplication, arrived_at: float) -> Lease:
@@ -326,7 +328,7 @@ class Dispatcher:
     async def declare(
         self, identity: Identity, *, kind: str | None, weight: int | None, expected_cost: float | None
     ) -> ApplicationDescription:
-        arrival = _arrival(
+        arrival = self._arrival(
             replace(identity, kind=kind or identity.kind),
             None if expected_cost is None else KvTokenTime(expected_cost),
             UNIT_WEIGHT if weight is None else Weight(weight),
@@ -334,6 +336,17 @@ class Dispatcher:
         first_call = FirstCall(arrival.kind, arrival.tenant, "", Tokens(0), None)
         local = await self._applications.open(arrival, first_call, expected_cost is not None)
         return await self.describe(local.record.application_id)
+
+    def _arrival(self, identity: Identity, cost: KvTokenTime | None, weight: Weight) -> Arrival:
+        """Children are charged to their root. Kinds are what clients say, so they are bounded here."""
+        return Arrival(
+            application_id=identity.root,
+            tenant=identity.tenant,
+            kind=self._kinds.label(identity.kind),
+            cost=KvTokenTime(0.0) if cost is None else cost,
+            weight=weight,
+            parent=identity.parent if identity.root == identity.application_id else None,
+        )
 
     async def describe(self, application_id: ApplicationId) -> ApplicationDescription:
         for description in await self.list_applications():
@@ -356,17 +369,6 @@ class Dispatcher:
     async def readiness(self) -> Readiness:
         modes = {name: feed.mode.name if feed.mode is not None else "down" for name, feed in self._feeds.items()}
         return Readiness(self._applications.store_is_up, modes)
-
-
-def _arrival(identity: Identity, cost: KvTokenTime | None, weight: Weight) -> Arrival:
-    return Arrival(
-        application_id=identity.root,
-        tenant=identity.tenant,
-        kind=identity.kind,
-        cost=KvTokenTime(0.0) if cost is None else cost,
-        weight=weight,
-        parent=identity.parent,
-    )
 
 
 def _lag(record: ApplicationRecord, virtual_time: VirtualTime) -> float:

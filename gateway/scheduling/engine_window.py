@@ -93,9 +93,8 @@ class EngineWindow:
         self.in_flight[call.call_id] = InFlight(call.application_id, rank, call.prompt_tokens, now)
 
     def answering(self, call_id: str) -> None:
-        if call_id in self.in_flight:
-            self.in_flight[call_id].is_answering = True
-            self._waiting_inside.discard(call_id)
+        self.in_flight[call_id].is_answering = True
+        self._waiting_inside.discard(call_id)
 
     def ended(self, call_id: str) -> None:
         """Its memory is free: the engine takes the best that waits inside, or we may send another."""

@@ -231,8 +231,7 @@ class Scheduler:
 
     @staticmethod
     def _move(entry: _Entry, status: CallStatus) -> None:
-        if status not in LEGAL_TRANSITIONS[entry.status]:
-            raise ValueError(f"call {entry.call.call_id!r}: {entry.status} → {status}")
+        assert status in LEGAL_TRANSITIONS[entry.status], f"{entry.call.call_id}: {entry.status} → {status}"
         entry.status = status
 
     # --- dispatching ------------------------------------------------------------------------------------------------

@@ -87,12 +87,14 @@ class RedisStore:
             raise ValueError(f"the prefix of a Redis store must hold a hash tag such as {{justitia}}, got {prefix!r}")
         if application_ttl_s < 1 or clock_ttl_s < 1:
             raise ValueError("times to live must be at least 1 s")
+        # One timeout, ours, in _within_time. With `socket_timeout` redis-py sends under asyncio.wait_for, which in
+        # Python 3.11 can lose a cancellation that comes as it ends, and our timeout is a cancellation.
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=max_connections,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
+            timeout=None,
+            socket_timeout=None,
+            socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
             protocol=2,

@@ -100,7 +100,7 @@ JOBS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(JOBS)
 def test_under_justitia_nobody_is_later_than_in_gps_by_more_than_one_call(jobs: list[Job]) -> None:
     rounding = 1e-9 * (1 + sum(sum(job.calls) for job in jobs))

@@ -99,7 +99,7 @@ HISTORIES = st.lists(st.builds(Charge, st.sampled_from([A, B, C]), COUNTS, COUNT
 
 
 @every_policy
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(view=APPLICATIONS, one=CALLS, charges=HISTORIES)
 def test_ranks_are_finite_not_negative_and_deterministic(
     name: PolicyName, view: ApplicationView, one: CallView, charges: list[Charge]
@@ -113,7 +113,7 @@ def test_ranks_are_finite_not_negative_and_deterministic(
 
 
 @every_policy
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(view=APPLICATIONS, first=CALLS, later=st.floats(0, 1e6), charges=HISTORIES)
 def test_of_two_equal_calls_the_earlier_is_never_behind(
     name: PolicyName, view: ApplicationView, first: CallView, later: float, charges: list[Charge]
@@ -124,7 +124,7 @@ def test_of_two_equal_calls_the_earlier_is_never_behind(
 
 
 @every_policy
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(view=APPLICATIONS, one=CALLS, service=AMOUNTS)
 def test_ranks_do_not_move_with_service_unless_it_says_so(
     name: PolicyName, view: ApplicationView, one: CallView, service: float

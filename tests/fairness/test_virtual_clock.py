@@ -306,6 +306,7 @@ def test_bad_weights_are_refused(clock: VirtualClock, bad: int) -> None:
 
 
 def test_whole_numbers_count_as_the_doubles_that_lua_would_have(clock: VirtualClock) -> None:
-    value = 2**49 + 1  # × 1000 is not a double; as an int the quotient would be exact
+    value = 2**49 + 4
+    assert value * 1000 / 7 != float(value) * 1000 / 7  # an int times 1000 is not rounded, a double is
     assert clock.arrive(A, cost(value), Weight(7)) == float(value) * 1000 / 7
     assert isinstance(clock.serve(cost(1)), float)

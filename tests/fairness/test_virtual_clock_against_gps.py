@@ -47,7 +47,7 @@ def magnitude(steps: list[Step]) -> float:
     return 1 + sum(step.cost * 1000 / step.weight + step.cost + sum(step.pieces) for step in steps)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_same_finish_times_and_same_backlogged_as_the_fluid_server(steps: list[Step]) -> None:
     clock, expected, offered = VirtualClock(), oracle(steps), Fraction(0)
@@ -68,7 +68,7 @@ def test_same_finish_times_and_same_backlogged_as_the_fluid_server(steps: list[S
                     assert clock.is_backlogged(one) == (left > 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS)
 def test_departs_in_the_fluid_servers_order(steps: list[Step]) -> None:
     """All arrive at once, so that the order in which GPS finishes them is plain to see."""
@@ -82,7 +82,7 @@ def test_departs_in_the_fluid_servers_order(steps: list[Step]) -> None:
         assert finishes[earlier].at <= finishes[later].at + Fraction(TOLERANCE * magnitude(steps)) * len(steps) * 20
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(STEPS, AMOUNTS)
 def test_each_backlogged_application_gets_its_share(steps: list[Step], service: float) -> None:
     """What GPS still owes is (F - V)·weight. Service takes it away, all of it is used, each gets by weight."""
@@ -108,7 +108,7 @@ def test_each_backlogged_application_gets_its_share(steps: list[Step], service: 
             assert taken[one] / weights[one] <= taken[other] / weights[other] + margin
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS, st.lists(AMOUNTS, max_size=10))
 def test_service_in_pieces_is_service_in_one(steps: list[Step], pieces: list[float]) -> None:
     in_one, in_pieces = VirtualClock(), VirtualClock()

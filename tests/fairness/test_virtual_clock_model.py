@@ -139,5 +139,5 @@ class ClockMachine(RuleBasedStateMachine):
         self.seen = self.clock.virtual_time
 
 
-ClockMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+ClockMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 test_clock_against_model = ClockMachine.TestCase

@@ -1,0 +1,45 @@
+"""The ASGI application, put together from a dispatcher, keys, settings and metrics."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from gateway.errors import GatewayError
+from gateway.http.applications import applications_router
+from gateway.http.data_path import DataPath
+from gateway.http.errors import (
+    answer_gateway_error,
+    answer_http_exception,
+    answer_unexpected,
+    answer_validation_error,
+)
+from gateway.http.openai import OpenAiApi
+from gateway.http.operations import gateway_version, operations_router
+from gateway.identity import KeyRing
+from gateway.metrics import Metrics
+from gateway.scheduling.dispatcher import Dispatcher
+from gateway.settings import Settings
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_http_app(
+    dispatcher: Dispatcher,
+    keys: KeyRing,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    lifespan: Lifespan | None = None,
+) -> FastAPI:
+    app = FastAPI(title="Justitia Gateway", version=gateway_version(), lifespan=lifespan)
+    app.include_router(applications_router(dispatcher, keys))
+    app.include_router(operations_router(dispatcher, metrics))
+    app.add_exception_handler(GatewayError, answer_gateway_error)
+    app.add_exception_handler(HTTPException, answer_http_exception)
+    app.add_exception_handler(RequestValidationError, answer_validation_error)
+    app.add_exception_handler(Exception, answer_unexpected)
+    app.add_middleware(DataPath, openai=OpenAiApi(dispatcher, keys, settings, metrics))
+    return app

@@ -1,0 +1,142 @@
+"""What a call asks for, read from its body, and the body that the engine gets.
+
+The client's own bytes are forwarded wherever possible: numbers, unknown fields, their order and their spelling are not
+ours to change. Two things change them: fields that would steer the engine past our order are taken out, and a stream
+that does not ask for its usage is made to (`usage` hides it again).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.errors import InvalidRequest
+from gateway.fairness.units import Tokens
+
+STEERING_FIELDS = frozenset({"priority", "vllm_xargs", "session_id", "kv_transfer_params", "ec_transfer_params"})
+"""vLLM: order, extra arguments of plugins (ours is one), session affinity, and transfers of other servers' caches."""
+
+_ASK_FOR_USAGE = b',"stream_options":{"include_usage":true}}'
+
+
+@dataclass(frozen=True, slots=True)
+class CallBody:
+    payload: bytes
+    """For the engine."""
+    model: str
+    hides_usage: bool
+    """The engine is asked for usage that the client did not ask for."""
+    max_tokens: Tokens | None
+    prompt_tokens: Tokens | None
+    """Known only where the prompt comes as token ids."""
+
+
+def read_call(body: bytes) -> CallBody:
+    """Raises InvalidRequest for what no engine could take; the rest is the engine's to judge."""
+    fields = _parse(body)
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise _wrong("model", "the name of a model, a string", model)
+    is_stream = _optional(fields, "stream", bool, "true or false") or False
+    options = _optional(fields, "stream_options", dict, "an object")
+    hides_usage = is_stream and not (options and _asks_for_usage(options))
+    return CallBody(
+        payload=_payload(body, fields, hides_usage),
+        model=model,
+        hides_usage=hides_usage,
+        max_tokens=_max_tokens(fields),
+        prompt_tokens=_prompt_tokens(fields.get("prompt")),
+    )
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The body is not UTF-8: byte {error.start} is {body[error.start]:#04x}.") from error
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
+    except RecursionError as error:
+        raise InvalidRequest("The body is nested too deeply.") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidRequest(f"The body is not JSON that can be read: {error}.") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest(f"The body must be a JSON object, not {_json_type(fields)}.")
+    return fields
+
+
+def _payload(body: bytes, fields: Mapping[str, Any], hides_usage: bool) -> bytes:
+    steering = STEERING_FIELDS & fields.keys()
+    if hides_usage and not steering and "stream_options" not in fields:
+        # A JSON object with fields: its last byte that is not a space is its closing brace.
+        return body.rstrip()[:-1] + _ASK_FOR_USAGE
+    if not hides_usage and not steering:
+        return body
+    kept = {name: value for name, value in fields.items() if name not in steering}
+    if hides_usage:
+        # Usage with every event comes with include_usage only, so the client does not get it either way.
+        options = dict(fields.get("stream_options") or {}) | {"include_usage": True}
+        options.pop("continuous_usage_stats", None)
+        kept["stream_options"] = options
+    return json.dumps(kept).encode()
+
+
+def _asks_for_usage(options: Mapping[str, Any]) -> bool:
+    return _optional(options, "include_usage", bool, "true or false", "stream_options.") or False
+
+
+def _max_tokens(fields: Mapping[str, Any]) -> Tokens | None:
+    limits = []
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = _optional(fields, name, int, "a whole number from 0 on")
+        if limit is not None:
+            if limit < 0:
+                raise _wrong(name, "a whole number from 0 on", limit)
+            limits.append(limit)
+    return Tokens(limits[0]) if limits else None
+
+
+def _prompt_tokens(prompt: object) -> Tokens | None:
+    """Of a prompt in token ids: one list of them, or several."""
+    if not isinstance(prompt, list) or not prompt:
+        return None
+    if isinstance(prompt[0], int):
+        return Tokens(len(prompt))
+    if all(isinstance(part, list) for part in prompt):
+        return Tokens(sum(len(part) for part in prompt))
+    return None
+
+
+def _optional(fields: Mapping[str, Any], name: str, kind: type, wanted: str, prefix: str = "") -> Any:
+    """The field's value, None if it is null or missing."""
+    value = fields.get(name)
+    if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return value
+    raise _wrong(prefix + name, wanted, value)
+
+
+def _wrong(param: str, wanted: str, value: object) -> InvalidRequest:
+    got = "is missing" if value is None else f"is {_json_type(value)}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        got = f"is {value:d}" if abs(value) < 10**18 else "is a very large number"
+    if value == "":
+        got = "is empty"
+    return InvalidRequest(f"'{param}' must be {wanted}; it {got}.", param=param)
+
+
+def _json_type(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"

@@ -1,0 +1,112 @@
+"""Reads the tokens used from an answer on its way to the client, and hides what the client did not ask for.
+
+An engine tells the usage of a stream only if `stream_options.include_usage` asks for it. Where the client did not, the
+gateway does, and the client must see what it would have seen. For vLLM (0.29 to 0.33) that takes two changes, no more,
+since it leaves unset fields out and adds no `"usage": null` to other events:
+
+1. the last event, which has the usage and no choices, is dropped;
+2. `system_fingerprint`, which moves to that event from those that end a choice, is moved back. So an event that ends a
+   choice is held until the next one, which is there at the same moment. (With `n` > 1 the events of other choices
+   overtake it; their order among choices is chance anyway.)
+
+An engine that was told to always send usage (--enable-force-include-usage) sends it with every event, asked or not:
+then nothing is hidden.
+"""
+
+import json
+import re
+from typing import Any
+
+from gateway.fairness.units import Tokens
+from gateway.http.sse import EventSplitter, event_data
+from gateway.scheduling.model import Usage
+
+_USAGE_KEY = b'"usage"'
+"""Inside a JSON string its quotes would be escaped: a cheap and certain sign that there is nothing to parse."""
+_FINISH_KEY = b'"finish_reason"'
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+
+
+def usage_of(message: object) -> Usage | None:
+    """The usage in an answer or an event of the API's, if it is there and makes sense."""
+    usage = message.get("usage") if isinstance(message, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    prompt_tokens, completion_tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens") or 0)
+    if prompt_tokens is None or completion_tokens is None:
+        return None
+    return Usage(prompt_tokens, completion_tokens)
+
+
+def usage_of_body(body: bytes) -> Usage | None:
+    return usage_of(_parsed(body)) if _USAGE_KEY in body else None
+
+
+class UsageReader:
+    """Takes a stream's chunks and gives back what the client is to see."""
+
+    def __init__(self, *, hides_usage: bool) -> None:
+        self.usage: Usage | None = None
+        self._hides_usage = hides_usage
+        self._splitter = EventSplitter()
+        self._held: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> bytes:
+        return b"".join([self._pass(piece, is_event) for piece, is_event in self._splitter.feed(chunk)])
+
+    def end(self) -> bytes:
+        """The rest, of a stream that has ended well."""
+        return self._release() + self._splitter.end()
+
+    def break_off(self) -> bytes:
+        """The rest, of a stream that was broken off: whole events only."""
+        return self._release()
+
+    def _pass(self, piece: bytes, is_event: bool) -> bytes:
+        message = self._read(piece) if is_event and _USAGE_KEY in piece else None
+        if not self._hides_usage:
+            return piece
+        if message is not None:
+            if message.get("choices") == []:
+                return self._release(message.get("system_fingerprint"))
+            self._hides_usage = False  # it comes unasked
+        elif is_event and _FINISH_KEY in piece:
+            if not _FINISHED.search(piece):
+                return piece
+            self._held.append(piece)
+            return b""
+        return self._release() + piece
+
+    def _read(self, event: bytes) -> dict[str, Any] | None:
+        """The event's message, if it has usage."""
+        message = _parsed(event_data(event))
+        usage = usage_of(message)
+        if usage is None:
+            return None
+        self.usage = usage
+        assert isinstance(message, dict)
+        return message
+
+    def _release(self, fingerprint: object = None) -> bytes:
+        held, self._held = self._held, []
+        return b"".join([_stamped(event, fingerprint) for event in held])
+
+
+def _stamped(event: bytes, fingerprint: object) -> bytes:
+    """With the fingerprint where vLLM would have put it: last in the message."""
+    if not isinstance(fingerprint, str) or b'"system_fingerprint"' in event:
+        return event
+    at = event.rindex(b"}")
+    return event[:at] + b',"system_fingerprint":' + json.dumps(fingerprint).encode() + event[at:]
+
+
+def _parsed(text: bytes) -> object:
+    try:
+        message: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return message
+
+
+def _count(value: object) -> Tokens | None:
+    return Tokens(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

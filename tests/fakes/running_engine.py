@@ -1,0 +1,105 @@
+"""A real vLLM server with our patch, on the CPU, serving the tiny model: nothing about it is fake but its weights."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+TOKEN = "token-of-the-tests"
+SMALL = ("--num-gpu-blocks-override", "65", "--max-model-len", "1024", "--max-num-seqs", "4")
+"""64 blocks of 32 tokens beside the null block: memory runs out within seconds."""
+
+_START_TIMEOUT_S = 240.0
+_STOP_TIMEOUT_S = 30.0
+
+
+class RunningEngine:
+    """`justitia engine tiny` in a process of its own. `flags` go to vLLM."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.trace_path = folder / "trace.jsonl"
+        self._log_path = folder / "engine.log"
+        self._ready = threading.Event()
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = {
+            **os.environ,
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "JUSTITIA_ENGINE_TOKEN": TOKEN,
+            "JUSTITIA_ENGINE_TRACE": str(self.trace_path),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "gateway.engine_command",
+            "tiny",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
+        self._process = subprocess.Popen(
+            [*command, *flags],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        if not self._ready.wait(_START_TIMEOUT_S) or self._process.poll() is not None:
+            self.stop()
+            raise AssertionError(f"the engine did not start:\n{self.log()[-4000:]}")
+
+    def _read_log(self) -> None:
+        assert self._process.stdout is not None
+        with self._log_path.open("wb") as log:
+            for line in self._process.stdout:
+                log.write(line)
+                log.flush()
+                if b"Application startup complete" in line:
+                    self._ready.set()
+        self._ready.set()  # it ended, ready or not
+
+    def client(self) -> httpx.AsyncClient:
+        """A client that presents the token."""
+        return httpx.AsyncClient(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            timeout=60.0,
+            limits=httpx.Limits(max_connections=200),
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """The scheduler's trace so far."""
+        return [json.loads(line) for line in self.trace_path.read_text().splitlines()]
+
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    def stop(self) -> None:
+        """As `docker stop` does: SIGTERM to the one process, then, if it must be, an end to its whole group."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        self._reader.join(_STOP_TIMEOUT_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

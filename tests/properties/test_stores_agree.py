@@ -1,0 +1,196 @@
+"""Two stores, one answer: whatever happens, memory and a real Redis agree on every float to the last bit.
+
+Random floats alone meet neither the boundaries of the clock nor two equal finish times, so rules of their own do: the
+service that just reaches the next departure, one ulp more and one less, costs that finish together, skewed clocks.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from redis import Redis
+
+from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
+from gateway.ports import Arrival, StateStore
+from gateway.stores.memory import MemoryStore
+from gateway.stores.redis import RedisStore
+
+pytestmark = pytest.mark.redis
+
+IDS = st.sampled_from([ApplicationId(name) for name in ("a", "b", "c", "d", "é")])
+KINDS = st.sampled_from(["agent", "chat"])
+AWKWARD = st.sampled_from([0.0, -0.0, 0.1, 1 / 3, 5e-324, 2.3e-308, 1e-17, 999_999_999_999_999.9, 1e15])
+COSTS = st.one_of(st.integers(0, 30).map(float), AWKWARD, st.floats(0, 1e4)).map(KvTokenTime)
+WEIGHTS = st.sampled_from([1000, 1000, 1, 3, 7, 333, 3000, 1_000_000_000]).map(Weight)
+TIMES_S = st.one_of(st.integers(-3, 12).map(float), st.floats(1.7e9, 1.7e9 + 10))
+SOURCES = st.sampled_from(["engine", "other"])
+INCARNATIONS = st.integers(-1, 2).map(lambda step: 1_763_683_200_123_456_789 + step)
+BUMPS = st.sampled_from([-1, 0, 1])
+
+_T = TypeVar("_T")
+
+
+class StoresAgree(RuleBasedStateMachine):
+    def __init__(self, runner: asyncio.Runner, redis: RedisStore, flush: Callable[[], object]) -> None:
+        super().__init__()
+        flush()
+        self.runner = runner
+        self.memory = MemoryStore()
+        self.redis = redis
+        self.counters: dict[str, float] = {}
+
+    def both(self, operation: Callable[[StateStore], Awaitable[_T]]) -> _T:
+        """Do it on both and compare the answer, then everything that can be asked."""
+        return self.runner.run(self.both_answer(operation))
+
+    async def both_answer(self, operation: Callable[[StateStore], Awaitable[_T]]) -> _T:
+        answer = await operation(self.memory)
+        assert bits(await operation(self.redis)) == bits(answer)
+        for look in (
+            lambda store: store.snapshot(100),
+            lambda store: store.mean_cost("agent"),
+            lambda store: store.mean_cost("chat"),
+        ):
+            assert bits(await look(self.redis)) == bits(await look(self.memory))
+        return answer
+
+    @property
+    def virtual_time(self) -> float:
+        return self.memory._clock.virtual_time
+
+    def until_departure(self) -> float:
+        """Service until the first of the backlogged departs."""
+        clock = self.memory._clock
+        return (clock.finish_time(clock.backlogged()[0]) - clock.virtual_time) * clock.weight_sum / 1000
+
+    def has_backlog(self) -> bool:
+        return bool(self.memory._clock.backlogged())
+
+    # --- applications -----------------------------------------------------------------------------------------------
+
+    @rule(name=IDS, kind=KINDS, cost=COSTS, weight=WEIGHTS, now=TIMES_S, parent=st.none() | IDS)
+    def arrive(
+        self,
+        name: ApplicationId,
+        kind: str,
+        cost: KvTokenTime,
+        weight: Weight,
+        now: float,
+        parent: ApplicationId | None,
+    ) -> None:
+        self.both(lambda store: store.arrive(Arrival(name, "tenant", kind, cost, weight, parent), now))
+
+    @precondition(has_backlog)
+    @rule(name=IDS, which=st.integers(0, 4), now=TIMES_S)
+    def arrive_to_finish_with_another(self, name: ApplicationId, which: int, now: float) -> None:
+        clock = self.memory._clock
+        finishes = [clock.finish_time(other) for other in clock.backlogged()]
+        cost = KvTokenTime(min(finishes[which % len(finishes)] - clock.virtual_time, 1e15))
+        self.both(lambda store: store.arrive(Arrival(name, "tenant", "agent", cost, Weight(1000)), now))
+
+    @rule(name=IDS, cost=COSTS)
+    def revise(self, name: ApplicationId, cost: KvTokenTime) -> None:
+        self.both(lambda store: store.revise(name, cost))
+
+    @rule(name=IDS, bump=BUMPS)
+    def revise_to_the_clock(self, name: ApplicationId, bump: int) -> None:
+        """A finish time at V, or one ulp of the cost beside it; behind V if the application started later."""
+        standing = self.runner.run(self.memory.get(name))
+        start = 0.0 if standing is None else standing.application.virtual_start
+        cost = beside(min(max(self.virtual_time - start, 0.0), 1e14), bump)
+        self.both(lambda store: store.revise(name, KvTokenTime(cost)))
+
+    @rule(name=IDS, service=COSTS, now=TIMES_S)
+    def charge(self, name: ApplicationId, service: KvTokenTime, now: float) -> None:
+        self.both(lambda store: store.charge(name, service, now))
+
+    @rule(names=st.lists(IDS, max_size=4), now=TIMES_S)
+    def touch(self, names: list[ApplicationId], now: float) -> None:
+        self.both(lambda store: store.touch(names, now))
+
+    @rule(name=IDS, cost=st.none() | COSTS)
+    def close(self, name: ApplicationId, cost: KvTokenTime | None) -> None:
+        self.both(lambda store: store.close(name, cost))
+
+    @rule(name=IDS, kind=KINDS, cost=COSTS, weight=WEIGHTS, now=TIMES_S)
+    def close_and_come_back(
+        self, name: ApplicationId, kind: str, cost: KvTokenTime, weight: Weight, now: float
+    ) -> None:
+        self.both(lambda store: store.close(name))
+        self.both(lambda store: store.arrive(Arrival(name, "tenant", kind, cost, weight), now))
+
+    @rule(idle_before=TIMES_S, limit=st.integers(0, 3))
+    def expire(self, idle_before: float, limit: int) -> None:
+        self.both(lambda store: store.expire(idle_before, limit))
+
+    @rule(name=IDS, limit=st.integers(0, 5))
+    def look(self, name: ApplicationId, limit: int) -> None:
+        self.both(lambda store: store.get(name))
+        self.both(lambda store: store.snapshot(limit))
+
+    # --- the clock --------------------------------------------------------------------------------------------------
+
+    @rule(service=COSTS)
+    def serve(self, service: KvTokenTime) -> None:
+        self.both(lambda store: store.serve(service))
+
+    @precondition(has_backlog)
+    @rule(bump=BUMPS)
+    def serve_to_the_boundary(self, bump: int) -> None:
+        service = KvTokenTime(beside(self.until_departure(), bump))
+        self.both(lambda store: store.serve(service))
+
+    @rule(source=SOURCES, incarnation=INCARNATIONS, counter=COSTS)
+    def report(self, source: str, incarnation: int, counter: KvTokenTime) -> None:
+        """New, restarted, late, repeated or backward, as it comes."""
+        self.counters[source] = counter
+        self.both(lambda store: store.report(source, incarnation, counter))
+
+    @rule(source=SOURCES, incarnation=INCARNATIONS, grown=COSTS)
+    def report_growth(self, source: str, incarnation: int, grown: KvTokenTime) -> None:
+        self.counters[source] = self.counters.get(source, 0.0) + grown
+        counter = KvTokenTime(self.counters[source])
+        self.both(lambda store: store.report(source, incarnation, counter))
+        self.both(lambda store: store.report(source, incarnation, counter))
+
+    @rule(reading=COSTS)
+    def restore(self, reading: float) -> None:
+        self.both(lambda store: store.restore(VirtualTime(reading)))
+
+    @precondition(has_backlog)
+    @rule(which=st.integers(0, 4), bump=BUMPS)
+    def restore_to_the_boundary(self, which: int, bump: int) -> None:
+        clock = self.memory._clock
+        finishes = [clock.finish_time(name) for name in clock.backlogged()]
+        reading = VirtualTime(beside(finishes[which % len(finishes)], bump))
+        self.both(lambda store: store.restore(reading))
+
+
+def beside(value: float, bump: int) -> float:
+    """`value`, or its neighbour."""
+    return max(math.nextafter(value, bump * math.inf), 0.0) if bump else value
+
+
+def bits(value: Any) -> Any:
+    """`value` with every float in hexadecimal: equal only if equal bit for bit, type for type."""
+    if is_dataclass(value):
+        return {field.name: bits(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [bits(item) for item in value]
+    return value.hex() if isinstance(value, float) else (type(value), value)
+
+
+def test_the_stores_agree(redis_url: str) -> None:
+    with asyncio.Runner() as runner, Redis.from_url(redis_url) as client:
+        redis = RedisStore(redis_url, timeout_s=10)
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            lambda: StoresAgree(runner, redis, client.flushdb),
+            settings=settings(max_examples=100, stateful_step_count=50),
+        )
+        runner.run(redis.aclose())

@@ -1,0 +1,75 @@
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.identity import KindRegistry
+from gateway.metrics import Metrics
+
+CONTRACT = """
+    applications_backlogged virtual_time_kv_token_iterations calls_queued calls_running calls_total
+    application_completion_seconds call_queue_seconds call_time_to_first_token_seconds gateway_overhead_seconds
+    service_kv_token_iterations_total application_lag_kv_token_iterations prediction_relative_error identity_total
+    store_operation_seconds store_errors_total engine_up engine_kv_usage_ratio
+"""
+
+LABELS = {"policy", "application_kind", "outcome", "engine", "model", "tenant_class", "rule", "operation", "le"}
+
+
+def with_everything_counted() -> Metrics:
+    metrics = Metrics("justitia", KindRegistry(max_kinds=2))
+    metrics.call_dispatched(0.1, "a")
+    metrics.first_token(0.2, "a")
+    metrics.call_ended("completed", "a")
+    metrics.overhead(0.001)
+    metrics.queue_depth(3, 4)
+    metrics.identity("path")
+    metrics.application_closed(1.0, "a")
+    metrics.prediction(-0.5, "a")
+    metrics.clock(1e9, 7)
+    metrics.lag(5.0)
+    metrics.service("host:1", 100.5)
+    metrics.engine_up("host:1", True)
+    metrics.engine_kv_usage("host:1", 0.5)
+    metrics.store_operation("arrive", 0.001)
+    metrics.store_error("arrive")
+    return metrics
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    text, _ = metrics.exposition("")
+    families = text_string_to_metric_families(text.decode())
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples
+    }
+
+
+def test_the_contracts_series_are_all_there_with_labels_of_closed_sets() -> None:
+    text, _ = with_everything_counted().exposition("")
+    families = list(text_string_to_metric_families(text.decode()))
+    names = {sample.name for family in families for sample in family.samples}
+    names |= {name.removesuffix("_count") for name in names}
+    assert {f"justitia_{name}" for name in CONTRACT.split()} <= names
+    assert {label for family in families for sample in family.samples for label in sample.labels} <= LABELS
+
+
+def test_values() -> None:
+    seen = samples(with_everything_counted())
+    assert seen["justitia_calls_total", "a", "completed", "justitia"] == 1
+    assert seen["justitia_calls_queued", "justitia"] == 3
+    assert seen["justitia_calls_running", "justitia"] == 4
+    assert seen["justitia_virtual_time_kv_token_iterations", "justitia"] == 1e9
+    assert seen["justitia_applications_backlogged", "justitia"] == 7
+    assert seen["justitia_service_kv_token_iterations_total", "host:1", "justitia"] == 100.5
+    assert seen["justitia_prediction_relative_error_sum", "a", "justitia"] == 0.5
+    assert seen["justitia_engine_up", "host:1", "justitia"] == 1
+
+
+def test_clients_cannot_make_the_series_grow() -> None:
+    metrics = with_everything_counted()
+    for i in range(100):
+        metrics.call_ended("completed", f"kind-{i}")
+    kinds = {key[1] for key in samples(metrics) if key[0] == "justitia_calls_total"}
+    assert kinds == {"a", "kind-0", "other"}
+
+
+def test_two_gateways_in_one_process_count_apart() -> None:
+    with_everything_counted()
+    assert not any(name.startswith("justitia_calls_total") for name, *_ in samples(Metrics("fcfs")))
