@@ -66,8 +66,8 @@ def test_clients_cannot_make_the_series_grow() -> None:
     metrics = with_everything_counted()
     for i in range(100):
         metrics.call_ended("completed", f"kind-{i}")
-    kinds = {key[1] for key in samples(metrics) if key[0] == "justitia_calls_total"}
-    assert kinds == {"a", "kind-0", "other"}
+    counts = [value for key, value in samples(metrics).items() if key[0] == "justitia_calls_total"]
+    assert sorted(counts) == [1, 1, 99]  # a, kind-0, other
 
 
 def test_two_gateways_in_one_process_count_apart() -> None:

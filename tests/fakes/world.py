@@ -134,6 +134,7 @@ class World:
     ) -> None:
         """`beside`: another gateway on the same store and engines."""
         self.time = 1000.0
+        self.clients: list[Client] = []
         self.store = FailingStore() if beside is None else beside.store
         self.engines = (
             [ScriptedEngine(f"e{i}", capacity, mode) for i, mode in enumerate(modes)]
@@ -174,7 +175,9 @@ class World:
         )
 
     def start(self, request: CallRequest) -> "Client":
-        return Client(self, request)
+        client = Client(self, request)
+        self.clients.append(client)  # the loop holds tasks weakly
+        return client
 
     # --- the loops, by hand -----------------------------------------------------------------------------------------
 

@@ -77,13 +77,11 @@ async def test_errors_are_the_librarys_own(engine: FakeVllm) -> None:
 
 async def test_a_stream_that_fails_raises(engine: FakeVllm, gateway: RunningGateway) -> None:
     engine.on_call = streams_then([*EVENTS, b'data: {"id":"c","cho'], resets)
-    seen = []
     async with client_of(gateway) as client:
-        stream = await client.chat.completions.create(model="tiny", messages=MESSAGES, stream=True)
+        stream = aiter(await client.chat.completions.create(model="tiny", messages=MESSAGES, stream=True))
+        assert [(await anext(stream)).choices[0].delta.content for _ in PARTS] == PARTS
         with pytest.raises(openai.APIError, match="broke off") as failed:
-            async for chunk in stream:
-                seen.append(chunk.choices[0].delta.content)
-    assert seen == PARTS
+            await anext(stream)
     assert failed.value.code == "engine_unreachable"
 
 
