@@ -6,7 +6,7 @@ become the null block, a recurrent state moves; there the part that can still ch
 all groups come from one pool and have distinct ids. The null block is nobody's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from engine_patch.accounting import KvAccount
@@ -34,11 +34,10 @@ class _Tail:
 
 class BlockTables:
     def __init__(self, growing: Sequence[Table], changing: Sequence[Table], account: KvAccount) -> None:
-        self._growing = tuple(growing)
-        self._changing = tuple(changing)
+        self._growing: list[tuple[Table, dict[str, int]]] = [(table, {}) for table in growing]
+        """Each with the length last seen of every request's row."""
+        self._changing: list[tuple[Table, dict[str, _Tail]]] = [(table, {}) for table in changing]
         self._account = account
-        self._lengths: dict[str, list[int]] = {}
-        self._tails: dict[str, list[_Tail]] = {}
 
     @classmethod
     def of(cls, kv_cache_manager: Any, account: KvAccount) -> "BlockTables":
@@ -51,37 +50,32 @@ class BlockTables:
             (growing if only_grows else changing).append(manager.req_to_blocks)
         return cls(growing, changing, account)
 
-    def follow(self, request_id: str) -> None:
-        """Take note of what this request holds now. Cheap when nothing changed."""
-        taken: list[int] = []
+    def follow(self, request_ids: Collection[str]) -> None:
+        """Take note of what these requests hold now. Cheap for those with whom nothing changed."""
         if self._changing:
             # Before the others: a block that one table drops may be the very one that another table takes.
-            taken += self._follow_changing(request_id)
-        lengths = self._lengths.get(request_id)
-        if lengths is None:
-            lengths = self._lengths[request_id] = [0] * len(self._growing)
-        for index, table in enumerate(self._growing):
-            blocks = table.get(request_id, ())
-            seen = lengths[index]
-            if len(blocks) > seen:
-                taken += [block.block_id for block in blocks[seen:] if not block.is_null]
-                lengths[index] = len(blocks)
-            elif len(blocks) < seen:
-                # A table that shrank (a failed load from elsewhere is recomputed): start over with what is left.
-                self.let_go(request_id)
-                self.follow(request_id)
-                return
-        if taken:
-            self._account.acquire(request_id, taken)
+            for request_id in request_ids:
+                self._follow_changing(request_id)
+        for table, lengths in self._growing:
+            for request_id in request_ids:
+                blocks = table.get(request_id, ())
+                seen = lengths.get(request_id, 0)
+                if len(blocks) > seen:
+                    taken = [block.block_id for block in blocks[seen:] if not block.is_null]
+                    self._account.acquire(request_id, taken)
+                    lengths[request_id] = len(blocks)
+                elif len(blocks) < seen:
+                    # A row that shrank (a failed load from elsewhere is recomputed): start over with what is left.
+                    self.let_go(request_id)
+                    self.follow((request_id,))
 
-    def _follow_changing(self, request_id: str) -> set[int]:
-        """Releases what was dropped; returns what was taken."""
-        tails = self._tails.get(request_id)
-        if tails is None:
-            tails = self._tails[request_id] = [_Tail() for _ in self._changing]
+    def _follow_changing(self, request_id: str) -> None:
         before: set[int] = set()
         after: set[int] = set()
-        for table, tail in zip(self._changing, tails, strict=True):
+        for table, tails in self._changing:
+            tail = tails.get(request_id)
+            if tail is None:
+                tail = tails[request_id] = _Tail()
             blocks = list(table.get(request_id, ())[tail.start :])
             if blocks == tail.blocks:
                 continue
@@ -91,11 +85,14 @@ class BlockTables:
             head = next((index for index, block in enumerate(blocks) if not block.is_null), len(blocks))
             tail.start += head
             tail.blocks = blocks[head:]
-        self._account.release(request_id, before - after)
-        return after - before
+        if before != after:
+            self._account.release(request_id, before - after)
+            self._account.acquire(request_id, after - before)
 
     def let_go(self, request_id: str) -> None:
         """The request is about to lose all its blocks."""
         self._account.release_all(request_id)
-        self._lengths.pop(request_id, None)
-        self._tails.pop(request_id, None)
+        for _, lengths in self._growing:
+            lengths.pop(request_id, None)
+        for _, tails in self._changing:
+            tails.pop(request_id, None)

@@ -5,9 +5,8 @@ that fell behind the ring sees a `first_sequence` larger than its N and knows ho
 """
 
 from collections import deque
-from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_RECORDS_HELD = 65_536
 """About 20 MB at most, and half a minute of a reader's absence at 2,000 calls a second."""
@@ -15,9 +14,11 @@ MAX_RECORDS_HELD = 65_536
 MAX_RECORDS_PER_REPLY = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRecord:
-    """One request that left the engine, in whatever way. `service` in token·iterations."""
+class FinishedRecord(NamedTuple):
+    """One request that left the engine, in whatever way. `service` in token·iterations.
+
+    A named tuple: the engine waits while thousands of these are turned into dictionaries, which is quickest so.
+    """
 
     sequence: int
     call_id: str
@@ -54,5 +55,5 @@ class FinishedRing:
         start = min(max(sequence, self.first), self.end)
         skip = start - self.first
         chosen = islice(self._records, skip, skip + self._max_per_reply)
-        records = [asdict(record) for record in chosen]
+        records = [record._asdict() for record in chosen]
         return records, start + len(records)

@@ -80,6 +80,9 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(settings: Settings) -> int:
+    # Uvicorn raises the signal once more when it has stopped, to end as if by it. A clean stop is our exit status 0.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: None)
     gateway = compose(settings)
     config = uvicorn.Config(
         gateway.app,

@@ -76,7 +76,7 @@ class StoreSettings(Group):
 class SchedulingSettings(Group):
     policy: PolicyName = Field("justitia", description="Order of calls.")
     dispatch_margin_calls: int = Field(
-        2, ge=1, le=1024, description="Calls of this gateway that may wait inside an engine whose memory is full."
+        4, ge=1, le=1024, description="Calls of this gateway that wait inside an engine whose memory is full."
     )
     max_queued_calls: int = Field(10_000, ge=1, description="More waiting calls than this are answered queue_full.")
     max_queued_bytes: int = Field(512 * 2**20, ge=1024, description="The same in bytes of request bodies.")

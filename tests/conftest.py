@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from redis import Redis
 
 from tests.fakes.running_engine import SMALL, RunningEngine
 
@@ -33,15 +34,23 @@ class RedisServer:
     def start(self) -> None:
         options = ("--port", "0", "--unixsocket", f"{self._folder}/redis.sock", "--save", "", "--appendonly", "no")
         self._process = subprocess.Popen(
-            ["redis-server", *options, *self._options], cwd=self._folder, stdout=subprocess.PIPE, text=True
+            ["redis-server", *options, *self._options],
+            cwd=self._folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        self.wait_for_log("eady to accept connections")
+
+    def wait_for_log(self, text: str) -> None:
+        assert self._process is not None
         assert self._process.stdout is not None
         log = []
         for line in self._process.stdout:
             log.append(line)
-            if "ready to accept connections" in line.lower():
+            if text in line:
                 return
-        raise AssertionError("redis-server did not start:\n" + "".join(log))
+        raise AssertionError("redis-server ended:\n" + "".join(log))
 
     def kill(self) -> None:
         """At once, as a crash does."""
@@ -98,7 +107,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server in cluster mode: it refuses scripts whose keys lie in several slots."""
-    yield from _serving(tmp_path_factory.mktemp("redis"), "--cluster-enabled", "yes")
+    for server in _serving(tmp_path_factory.mktemp("redis"), "--cluster-enabled", "yes"):
+        with Redis.from_url(server.url) as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        server.wait_for_log("Cluster state changed: ok")
+        yield server
 
 
 @pytest.fixture(scope="session")

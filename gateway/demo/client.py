@@ -51,7 +51,10 @@ async def gateway_caller(url: str, style: CallStyle) -> "AsyncIterator[GatewayCa
     async with (
         # No retries: a call that fails is to be seen.
         AsyncOpenAI(api_key=API_KEY, base_url=f"{url}/v1", max_retries=0, timeout=_TIMEOUT_S) as client,
-        httpx.AsyncClient(base_url=url, headers=headers, timeout=30.0) as routes,
+        # Minutes lie between declaring and closing: a kept connection would only be closed under our hands.
+        httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=30.0, limits=httpx.Limits(max_keepalive_connections=0)
+        ) as routes,
     ):
         yield GatewayCaller(url, client, routes, style)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from statistics import fmean
 
 import httpx
 
@@ -56,10 +57,10 @@ class EngineMeter:
             raise EngineUnusable("GET /v1/models names no model with a max_model_len: is it a vLLM server?") from None
 
     async def read(self) -> EngineReading:
-        totals: dict[str, float] = {}
+        values: dict[str, list[float]] = {}
         for name, value in _SAMPLE.findall((await self._get("/metrics")).text):
-            totals[name] = totals.get(name, 0.0) + float(value)
-        return _reading(totals)
+            values.setdefault(name, []).append(float(value))
+        return _reading(values)
 
     async def capacity(self) -> tuple[int, int]:
         """(blocks, tokens a block) of its KV memory."""
@@ -127,16 +128,21 @@ async def readings(meter: EngineMeter) -> AsyncIterator[list[EngineReading]]:
         taking.result()  # it ended by an error of its own, which is the caller's to hear
 
 
-def _reading(totals: Mapping[str, float]) -> EngineReading:
+def _reading(values: Mapping[str, Sequence[float]]) -> EngineReading:
+    """A server may have several engine cores, each with its own lines: loads add up, usages have a mean."""
+
+    def total(name: str) -> int:
+        return int(sum(values[f"vllm:{name}"]))
+
     try:
         return EngineReading(
-            kv_usage=totals["vllm:kv_cache_usage_perc"],
-            num_running=int(totals["vllm:num_requests_running"]),
-            num_waiting=int(totals["vllm:num_requests_waiting"]),
-            preemptions=int(totals["vllm:num_preemptions_total"]),
-            steps=int(totals["vllm:iteration_tokens_total_count"]),
-            prefix_queried_tokens=int(totals["vllm:prefix_cache_queries_total"]),
-            prefix_hit_tokens=int(totals["vllm:prefix_cache_hits_total"]),
+            kv_usage=fmean(values["vllm:kv_cache_usage_perc"]),
+            num_running=total("num_requests_running"),
+            num_waiting=total("num_requests_waiting"),
+            preemptions=total("num_preemptions_total"),
+            steps=total("iteration_tokens_total_count"),
+            prefix_queried_tokens=total("prefix_cache_queries_total"),
+            prefix_hit_tokens=total("prefix_cache_hits_total"),
         )
     except KeyError as missing:
         raise EngineUnusable(f"its metrics lack {missing.args[0]}: is it a vLLM server?") from None

@@ -65,13 +65,13 @@ class Child:
         last = f'its last line: "{lines[-1].strip()[:300]}"; ' if lines else ""
         return f"{last}its log: {self._log}"
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float = _GRACE_S) -> None:
         """SIGTERM, a grace, SIGKILL for all that is left of its group: an engine has children of its own."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), _GRACE_S)
+                await asyncio.wait_for(self._process.wait(), grace_s)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()

@@ -6,7 +6,6 @@ refused with the place and the reason: half a workload would still give a table,
 
 import csv
 import gzip
-import io
 import json
 import math
 import zlib
@@ -14,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import IO, cast
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -116,9 +114,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open("rb") as raw:
             is_gzip = raw.read(2) == _GZIP_MAGIC
-            raw.seek(0)
-            data = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_gzip else raw
-            for number, line in enumerate(io.TextIOWrapper(data, encoding="utf-8"), start=1):
+        with gzip.open(path, "rt", encoding="utf-8") if is_gzip else path.open(encoding="utf-8") as lines:
+            for line in lines:
+                number += 1
                 yield number, line
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise TraceError(path, number + 1, "the gzip file is damaged or cut off") from None

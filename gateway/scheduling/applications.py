@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from gateway.errors import ApplicationClosed, ApplicationNotFound, StoreUnavailable
@@ -46,6 +46,7 @@ class LocalApplication:
     is_settling: bool = False
     is_provisional: bool = False
     """Its place was not given by the store."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def service(self) -> KvTokenTime:
@@ -185,8 +186,9 @@ class Applications:
 
     # --- closing ----------------------------------------------------------------------------------------------------
 
-    async def close(self, application_id: ApplicationId) -> ApplicationRecord:
-        """Settle it at its measured cost: now, or, if calls are on their way, when the last of them has ended."""
+    async def close(self, application_id: ApplicationId, patience_s: float) -> ApplicationRecord:
+        """Settle it at its measured cost: now, or, if calls are on their way, when the last of them has ended and the
+        engine has said what it held. Answers after `patience_s` at the latest; it is settled all the same."""
         local = self._known.get(application_id)
         if local is None:
             standing = await self._ask("get", lambda: self._store.get(application_id))
@@ -200,6 +202,9 @@ class Applications:
         local.is_closing = True
         if local.num_calls == 0:
             await self._settle(local)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await local.settled.wait()
         return local.record
 
     async def _settle(self, local: LocalApplication) -> None:
@@ -223,6 +228,7 @@ class Applications:
             measured = local.service
         self._count_closed(local, predicted, measured)
         local.is_settling = False
+        local.settled.set()
         if local.num_calls == 0:
             self._forget(local)
         else:
@@ -232,6 +238,7 @@ class Applications:
         """Calls came while it was being settled: a new episode of the same id."""
         now = self._now()
         local.is_closing = False
+        local.settled.clear()
         local.unsent_service = 0.0
         local.first_arrival_at = now
         with suppress(StoreUnavailable):

@@ -49,6 +49,9 @@ _TICK_S = 0.1
 
 _RETRY_AFTER_S = 1.0
 
+_SETTLING_S = 2.0
+"""How long a close waits for the engine's record of calls that have ended: some readings."""
+
 
 @dataclass(slots=True)
 class Lease:
@@ -360,7 +363,9 @@ class Dispatcher:
         return describe_all(snapshot, self._applications.unsent_service, self._scheduler.counts, rate)
 
     async def close_application(self, application_id: ApplicationId) -> ApplicationRecord:
-        return await self._applications.close(application_id)
+        """Its last record: with its measured cost, unless calls of it still run."""
+        is_busy = any(self._scheduler.counts(application_id))
+        return await self._applications.close(application_id, 0.0 if is_busy else _SETTLING_S)
 
     def models(self) -> tuple[str, ...]:
         served = {model for feed in self._feeds.values() if feed.mode is not None for model in feed.mode.models}

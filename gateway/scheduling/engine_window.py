@@ -1,15 +1,15 @@
 """How much one engine may be given now.
 
-A late re-ordering still counts for a call that waits in the gateway, and counts less once the engine has it. So the
-engine gets as many calls as keep its KV memory full, by its own latest report, and a small margin that waits inside it
-to be there when memory falls free between two reports. Three ways in, tried in this order:
+A late re-ordering still counts for a call that waits in the gateway, and counts less once an engine without our patch
+has it. So the engine gets as many calls as keep its KV memory full, by its own latest report, and a small margin that
+waits inside it to be there when memory falls free between two reports. Two ways in:
 
 1. it *fits*: nothing of ours waits inside, and the report's free memory and sequence slots, less what was sent since,
    hold its prompt (vLLM admits a call when its whole prompt fits);
-2. it joins the *margin*: fewer than `margin` of our calls wait inside;
-3. it *outranks* all of ours that wait inside. So the best waiting call of every gateway is always in the engine, where
-   the engine's own order compares it with the best of the others: one order across gateways. Bounded at
-   `OUTRANKING_MARGINS` margins.
+2. it is of the *margin*: fewer than `margin` of our calls that wait inside rank before it. So the best `margin` of every
+   gateway's waiting calls are always in the engine, where the engine's own order compares them with the others': one
+   order across gateways, and no better call left behind when several end in one step. Newcomers that outrank what waits
+   inside add to it; at most `MAX_MARGINS` margins.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from gateway.scheduling.model import Call
 TRANSIT_S = 0.1
 """A call sent this shortly before a reading began may not be in it yet: HTTP and tokenising come first."""
 
-OUTRANKING_MARGINS = 4
+MAX_MARGINS = 8
 
 
 @dataclass(slots=True)
@@ -72,12 +72,11 @@ class EngineWindow:
         self._free_tokens = self._free_seqs = 0
 
     def admits(self, call: Call, rank: float) -> bool:
-        num_inside = len(self._waiting_inside)
-        if self._fits(call) or num_inside < self._margin:
+        if self._fits(call):
             return True
-        return num_inside < OUTRANKING_MARGINS * self._margin and all(
-            rank < self.in_flight[other].rank for other in self._waiting_inside
-        )
+        if len(self._waiting_inside) >= MAX_MARGINS * self._margin:
+            return False
+        return sum(self.in_flight[other].rank <= rank for other in self._waiting_inside) < self._margin
 
     def room(self, application_id: ApplicationId) -> tuple[int, bool, int]:
         """For choosing among engines, larger is better: least waits inside, this application is here, most memory."""

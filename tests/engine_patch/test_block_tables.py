@@ -37,7 +37,7 @@ def test_what_is_held_is_what_the_changing_table_shows(versions: list[list[int]]
         shown = [0] * head + version
         head = next((index for index, block in enumerate(shown) if block), len(shown))
         table["r"] = [FakeBlock(block) for block in shown]
-        tables.follow("r")
+        tables.follow(["r"])
         assert _held(account, "r") == {block for block in shown if block}
 
 
@@ -46,10 +46,10 @@ def test_a_block_may_pass_from_one_table_to_another_in_one_step() -> None:
     changing: dict[str, list[Block]] = {"r": [FakeBlock(2), FakeBlock(3)]}
     account = KvAccount(1)
     tables = BlockTables([growing], [changing], account)
-    tables.follow("r")
+    tables.follow(["r"])
     growing["r"] = [*growing["r"], FakeBlock(2)]
     changing["r"] = [FakeBlock(0), FakeBlock(3)]
-    tables.follow("r")
+    tables.follow(["r"])
     assert _held(account, "r") == {1, 2, 3}
 
 
@@ -57,10 +57,10 @@ def test_a_table_that_shrank_is_read_anew() -> None:
     table: dict[str, list[Block]] = {"r": [FakeBlock(1), FakeBlock(2), FakeBlock(3)]}
     account = KvAccount(1)
     tables = BlockTables([table], [], account)
-    tables.follow("r")
+    tables.follow(["r"])
     account.tick()
     table["r"] = [FakeBlock(1)]
-    tables.follow("r")
+    tables.follow(["r"])
     account.tick()
     assert account.close("r") == 3 + 1
 
@@ -68,5 +68,5 @@ def test_a_table_that_shrank_is_read_anew() -> None:
 def test_following_does_not_create_table_entries() -> None:
     table: dict[str, list[Block]] = {}
     tables = BlockTables([table], [], KvAccount(1))
-    tables.follow("gone")
+    tables.follow(["gone"])
     assert table == {}

@@ -38,8 +38,8 @@ async def running_gateway(*engines: FakeVllm, **groups: dict[str, object]) -> As
     """`groups` are groups of settings. Waits until every engine was read."""
     settings = _settings(engines, groups)
     gateway = compose(settings)
-    config = uvicorn.Config(gateway.app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none")
-    server = uvicorn.Server(config)
+    quiet = {"log_config": None, "access_log": False, "ws": "none", "timeout_graceful_shutdown": 1}
+    server = uvicorn.Server(uvicorn.Config(gateway.app, host="127.0.0.1", port=0, **quiet))
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started)
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
@@ -50,7 +50,6 @@ async def running_gateway(*engines: FakeVllm, **groups: dict[str, object]) -> As
             yield running
     finally:
         server.should_exit = True
-        server.force_exit = True
         await serving
 
 

@@ -86,7 +86,9 @@ async def test_closing(gateway: RunningGateway) -> None:
 async def test_why_it_waits(engine: FakeVllm) -> None:
     engine.on_call, engine.is_full = hangs, True
     async with running_gateway(engine, scheduling={"dispatch_margin_calls": 1}) as gateway:
-        calls = [asyncio.create_task(gateway.post("/apps/x" + CHAT, ASK)) for _ in range(3)]
+        calls = [asyncio.create_task(gateway.post("/apps/x" + CHAT, ASK))]
+        await engine.call_arrived()
+        calls += [asyncio.create_task(gateway.post("/apps/x" + CHAT, ASK)) for _ in range(2)]
 
         async def counted() -> bool:
             answer = await gateway.client.get(f"{ROUTE}/x")
