@@ -15,6 +15,6 @@ async def server() -> AsyncIterator[FakeVllm]:
 
 @pytest.fixture
 async def engine(server: FakeVllm) -> AsyncIterator[VllmEngine]:
-    engine = VllmEngine(server.url, EngineSettings(connect_timeout_s=1.0, silence_timeout_s=1.0, state_timeout_s=1.0))
+    engine = VllmEngine(server.url, EngineSettings())
     yield engine
     await engine.aclose()

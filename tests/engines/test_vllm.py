@@ -117,15 +117,17 @@ async def test_cookies_are_not_kept(server: FakeVllm, engine: VllmEngine) -> Non
     assert server.calls[1].header("cookie") is None
 
 
-async def test_many_calls_run_at_once(server: FakeVllm, engine: VllmEngine) -> None:
+async def test_many_calls_run_at_once(server: FakeVllm) -> None:
     """More than the pools of both libraries would allow by default."""
     server.on_call = hangs
+    engine = VllmEngine(server.url, EngineSettings(connect_timeout_s=60))
     sending = [asyncio.create_task(engine.send(REQUEST)) for _ in range(150)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await server.call_arrived(150)
     for task in sending:
         task.cancel()
     await asyncio.gather(*sending, return_exceptions=True)
+    await engine.aclose()
 
 
 # --- what can go wrong ----------------------------------------------------------------------------------------------

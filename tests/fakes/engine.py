@@ -200,8 +200,10 @@ class FakeVllm:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client, or the script, has closed it
         finally:
-            self._tasks.discard(task)
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            self._tasks.discard(task)
 
     async def _answer(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.received.append(request)
