@@ -1,0 +1,27 @@
+"""What the documents say, where it can be checked."""
+
+import re
+from pathlib import Path
+
+from gateway.metrics import Metrics
+from gateway.settings_command import settings_table
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_settings_table_is_the_generated_one() -> None:
+    text = (DOCS / "operations.md").read_text()
+    found = re.search(r"<!-- settings -->\n(.*)\n<!-- /settings -->", text, re.DOTALL)
+    assert found is not None
+    assert found.group(1) == settings_table(), "run `justitia settings` and paste its table"
+
+
+def test_every_metric_is_explained_and_every_one_explained_exists() -> None:
+    text = (DOCS / "operations.md").read_text()
+    explained = {name.removesuffix("_total") for name in re.findall(r"`(justitia_[a-z_]+)", text)}
+    assert explained == {metric.name for metric in Metrics("justitia").registry.collect()}
+
+
+def test_the_life_of_a_call_has_ten_steps() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    assert re.findall(r"^(\d+)\. \*\*", text, re.MULTILINE) == [str(i) for i in range(1, 11)]
