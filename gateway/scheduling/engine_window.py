@@ -6,7 +6,7 @@ waits inside it to be there when memory falls free between two reports. Two ways
 
 1. it *fits*: nothing of ours waits inside, and the report's free memory and sequence slots, less what was sent since,
    hold its prompt (vLLM admits a call when its whole prompt fits);
-2. it is of the *margin*: fewer than `margin` of our calls that wait inside rank before it. So the best `margin` of every
+2. it is of the *margin*: fewer than `margin` of our calls that wait inside rank before it. So the best `margin` of each
    gateway's waiting calls are always in the engine, where the engine's own order compares them with the others': one
    order across gateways, and no better call left behind when several end in one step. Newcomers that outrank what waits
    inside add to it; at most `MAX_MARGINS` margins.

@@ -65,6 +65,12 @@ def test_a_table_that_shrank_is_read_anew() -> None:
     assert account.close("r") == 3 + 1
 
 
+def test_the_null_block_is_nobodys() -> None:
+    account = KvAccount(1)
+    BlockTables([{"r": [FakeBlock(0), FakeBlock(4)]}], [{"r": [FakeBlock(0), FakeBlock(5)]}], account).follow(["r"])
+    assert _held(account, "r") == {4, 5}
+
+
 def test_following_does_not_create_table_entries() -> None:
     table: dict[str, list[Block]] = {}
     tables = BlockTables([table], [], KvAccount(1))

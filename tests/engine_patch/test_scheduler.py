@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -233,6 +234,9 @@ def test_shares_are_exact_with_shared_prefixes_preemptions_and_aborts(
     assert scheduler.justitia.account.total == pytest.approx(brute.total)
     assert scheduler.kv_cache_manager.block_pool.get_num_free_blocks() == num_free_at_first
     _assert_account_adds_up(scheduler)
+    tables = scheduler.justitia._tables
+    assert not any(seen for _, seen in [*tables._growing, *tables._changing])  # nothing is remembered of who left
+    assert not scheduler.justitia._live
 
 
 def test_a_lone_request_is_charged_what_it_held(make_scheduler: MakeScheduler) -> None:
@@ -251,6 +255,35 @@ def test_a_lone_request_is_charged_what_it_held(make_scheduler: MakeScheduler) -
         "preemptions": 0,
         "reason": "length",
     }
+
+
+def test_an_iteration_without_work_is_none(make_scheduler: MakeScheduler) -> None:
+    from vllm.v1.core.sched.interface import PauseState
+
+    from engine_patch.toy import step
+
+    scheduler = make_scheduler(num_blocks=33)
+    account = scheduler.justitia.account
+    step(scheduler)
+    assert (account.iterations, account.total) == (0, 0.0)
+    _add(scheduler, "a", 0)
+    step(scheduler)
+    scheduler.set_pause_state(PauseState.PAUSED_ALL)
+    before = account.iterations, account.total
+    step(scheduler)
+    assert account.num_held_blocks > 0
+    assert (account.iterations, account.total) == before == (1, 2.0 * BLOCK_SIZE)
+
+
+def test_cached_tokens_are_those_of_the_first_admission(make_scheduler: MakeScheduler) -> None:
+    """vLLM's second model runner shows a resumed request as new, with its own blocks found again in the cache."""
+    scheduler = make_scheduler(num_blocks=33)
+    _add(scheduler, "a", 0)
+    for num_computed_tokens in (4, 8):
+        new = SimpleNamespace(req_id="a", num_computed_tokens=num_computed_tokens)
+        scheduler.justitia.scheduled(SimpleNamespace(scheduled_new_reqs=[new], num_scheduled_tokens={}))
+    _run(scheduler)
+    assert _records(scheduler)["a"]["cached_tokens"] == 4
 
 
 def test_the_state_says_what_is_there(make_scheduler: MakeScheduler) -> None:
