@@ -84,6 +84,7 @@ class StateStore(Protocol):
 
         A larger `incarnation` is a restart: the counter counts from zero. A smaller one, or a counter that is not
         larger, is a late or repeated report and changes nothing.
+        The first report of a source only sets the mark to count from: nobody knows how much of it was counted before.
         """
         ...
 

@@ -23,7 +23,7 @@ class Sizes:
 # Measured with the tiny model on two CPU cores: the KV memory is full for most of a run, and a run takes about a minute
 # with the sample, three with recorded traces.
 SAMPLE_SIZES = Sizes(applications=60, window_s=12.0, kv_blocks=128, max_model_len=2048)
-TRACE_SIZES = Sizes(applications=40, window_s=60.0, kv_blocks=384, max_model_len=8192)
+TRACE_SIZES = Sizes(applications=40, window_s=40.0, kv_blocks=640, max_model_len=8192)
 
 MAX_NUM_SEQS = 64
 """Never reached before the KV memory is full."""
@@ -89,7 +89,12 @@ def _add_workload(group: "argparse._ArgumentGroup") -> None:
         metavar="FILE",
         help="arrival times, CSV with a column arrival_s, may be gzipped (default: a Poisson stream)",
     )
-    add("--applications", type=_positive_int, metavar="N", help=f"how many (default: {sample.applications})")
+    add(
+        "--applications",
+        type=_positive_int,
+        metavar="N",
+        help=f"how many (default: {sample.applications}; {traces.applications} with --traces)",
+    )
     add(
         "--window-s",
         type=_positive_float,

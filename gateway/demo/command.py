@@ -120,13 +120,12 @@ class _Demo:
         except (ChildFailed, EngineUnusable, PromptTooLong) as error:
             self._terminal.complain(str(error))
         except asyncio.CancelledError:
-            self._terminal.complain("stopped")
+            if not self.is_serving:
+                self._terminal.complain("stopped")
             exit_code = 0
             raise
         finally:
-            # Logs are worth keeping only where something is to be read in them.
-            if exit_code == 0:
-                shutil.rmtree(logs, ignore_errors=True)
+            _discard_logs(logs, were_needed=exit_code != 0)
         return exit_code
 
     async def _play(self, logs: Path) -> int:
@@ -183,6 +182,12 @@ class _Demo:
                 "cost": sum(application.cost for application in applications),
             },
         }
+
+
+def _discard_logs(logs: Path, were_needed: bool) -> None:
+    """They stay only where something is to be read in them."""
+    if not were_needed or not any(logs.iterdir()):
+        shutil.rmtree(logs, ignore_errors=True)
 
 
 def _engine_line(running: RunningEngine, seconds: float) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -13,7 +14,8 @@ import httpx
 
 _GRACE_S = 15.0
 """Between the polite signal and the other one. An engine takes two seconds, a gateway as long as its calls."""
-_LOG_TAIL_BYTES = 4096
+_ERROR_LINE = re.compile(r"[\w.]*(Error|Exception): ")
+"""The last line of a Python traceback."""
 
 
 class ChildFailed(Exception):
@@ -58,12 +60,11 @@ class Child:
         return ChildFailed(f"{self.name} ended with exit code {self._process.returncode}; {self.complaint()}")
 
     def complaint(self) -> str:
-        """Its last line and where the others are."""
-        with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - _LOG_TAIL_BYTES))
-            lines = log.read().decode(errors="replace").strip().splitlines()
-        last = f'its last line: "{lines[-1].strip()[:300]}"; ' if lines else ""
-        return f"{last}its log: {self._log}"
+        """The line of its log that tells most, and where the others are."""
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        # The first error is the cause; what follows reports that something failed.
+        telling = next((line for line in lines if _ERROR_LINE.match(line)), lines[-1] if lines else "no output")
+        return f'it said "{telling.strip()[:300]}"; its log: {self._log}'
 
     async def stop(self, grace_s: float = _GRACE_S) -> None:
         """SIGTERM, a grace, SIGKILL for all that is left of its group: an engine has children of its own."""

@@ -96,21 +96,29 @@ class Applications:
 
         `arrival.cost` counts only if `declared`; otherwise it is predicted.
         """
-        local = self._known.get(arrival.application_id)
-        if local is not None and not self._is_stale(local):
-            return local
-        task = self._opening.get(arrival.application_id)
-        if task is None:
-            task = asyncio.create_task(self._open(arrival, None if declared else first_call))
-            self._opening[arrival.application_id] = task
-            task.add_done_callback(lambda _: self._opening.pop(arrival.application_id, None))
-        return await asyncio.shield(task)
+        while True:
+            local = self._known.get(arrival.application_id)
+            if local is not None and not self._is_stale(local):
+                return local
+            task = self._opening.get(arrival.application_id)
+            if task is None:
+                task = asyncio.create_task(self._open(arrival, None if declared else first_call))
+                self._opening[arrival.application_id] = task
+            local = await asyncio.shield(task)
+            if self._known.get(arrival.application_id) is local:  # not closed again before we had our turn
+                return local
 
     def _is_stale(self, local: LocalApplication) -> bool:
         """Idle for long enough that another gateway's sweep may have closed it."""
         return local.num_calls == 0 and self._now() - local.asked_at > self._settings.idle_close_s / 2
 
     async def _open(self, arrival: Arrival, first_call: FirstCall | None) -> LocalApplication:
+        try:
+            return await self._enter(arrival, first_call)
+        finally:
+            del self._opening[arrival.application_id]
+
+    async def _enter(self, arrival: Arrival, first_call: FirstCall | None) -> LocalApplication:
         now = self._now()
         is_provisional = False
         try:
@@ -155,7 +163,8 @@ class Applications:
     def _placed(self, local: LocalApplication, standing: Standing) -> None:
         self.virtual_time = VirtualTime(max(self.virtual_time, standing.virtual_time))
         local.record = standing.application
-        self._on_ranked(local)
+        if self._known.get(standing.application.application_id) is local:  # not forgotten while the store was asked
+            self._on_ranked(local)
 
     # --- calls of an application ------------------------------------------------------------------------------------
 
@@ -327,7 +336,8 @@ class Applications:
         self.store_is_up = True
         in_order = sorted(self._known.values(), key=lambda local: local.record.virtual_finish_time)
         for local in in_order:
-            await self._enter_anew(local)
+            if self._known.get(local.record.application_id) is local:
+                await self._enter_anew(local)
         log.warning(
             "state store is back%s: %d applications entered again",
             " without its memory" if lost_memory else "",

@@ -149,7 +149,6 @@ class MemoryStore:
         return self._clock.serve(checked_service(service))
 
     async def report(self, source: str, incarnation: int, counter: KvTokenTime) -> VirtualTime:
-        """The first report of an unknown source only sets its mark: nobody knows what of it was counted before."""
         checked_text(source)
         mark = (checked_incarnation(incarnation), checked_counter(counter))
         last = self._sources.setdefault(source, mark)

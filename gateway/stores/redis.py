@@ -177,7 +177,6 @@ class RedisStore:
         return VirtualTime(float(await self._run("serve", [], checked_service(service))))
 
     async def report(self, source: str, incarnation: int, counter: KvTokenTime) -> VirtualTime:
-        """The first report of an unknown source only sets its mark: nobody knows what of it was counted before."""
         key = f"{self._prefix}:source:{checked_text(source)}"
         incarnation, counter = checked_incarnation(incarnation), checked_counter(counter)
         return VirtualTime(float(await self._run("report", [key], f"{incarnation:019d}", counter)))

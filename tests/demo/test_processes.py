@@ -87,14 +87,31 @@ async def test_ready_is_when_it_answers_200(tmp_path: Path) -> None:
     assert ticks == sorted(ticks)
 
 
-async def test_an_early_end_names_the_last_line_and_the_log(tmp_path: Path) -> None:
-    argv = [sys.executable, "-c", "import os; print('first'); print(os.environ['REASON']); raise SystemExit(3)"]
-    async with child("the engine", argv, {"REASON": "no memory"}, tmp_path / "log") as running:
+CRASH = """
+print("starting")
+try:
+    raise ValueError("no memory")
+except ValueError:
+    import traceback; traceback.print_exc()
+print("RuntimeError: something failed")
+raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "telling"),
+    [
+        (CRASH, "ValueError: no memory"),
+        ("print('first'); print('last'); raise SystemExit(3)", "last"),
+        ("raise SystemExit(3)", "no output"),
+    ],
+)
+async def test_an_early_end_names_its_cause_and_the_log(tmp_path: Path, program: str, telling: str) -> None:
+    argv = [sys.executable, "-u", "-c", program]
+    async with child("the engine", argv, {}, tmp_path / "log") as running:
         with pytest.raises(ChildFailed) as failed:
             await running.until_ready("http://127.0.0.1:9/health", 20.0, lambda _: None)
-    assert str(failed.value) == (
-        f'the engine ended with exit code 3; its last line: "no memory"; its log: {tmp_path / "log"}'
-    )
+    assert str(failed.value) == f'the engine ended with exit code 3; it said "{telling}"; its log: {tmp_path / "log"}'
 
 
 async def test_too_late_is_a_failure(tmp_path: Path) -> None:

@@ -110,10 +110,12 @@ async def test_redirects_are_not_followed(server: FakeVllm, engine: VllmEngine) 
     assert len(server.calls) == 1
 
 
-async def test_cookies_are_not_kept(server: FakeVllm, engine: VllmEngine) -> None:
+async def test_cookies_are_not_kept(server: FakeVllm) -> None:
     server.on_call = answers({}, 200, [("set-cookie", "who=me")])
+    engine = VllmEngine(f"http://localhost:{server.port}", EngineSettings())  # of numbers no cookie is ever kept
     await send_and_read(engine)
     await send_and_read(engine)
+    await engine.aclose()
     assert server.calls[1].header("cookie") is None
 
 

@@ -121,7 +121,8 @@ async def test_a_body_without_a_length_is_read_up_to_the_limit(small: RunningGat
         except ConnectionError:
             break
         await asyncio.sleep(0)
-    status, headers, body = await answering
+    async with asyncio.timeout(5):
+        status, headers, body = await answering
     writer.close()
 
     assert (status, error_of(body)["code"], headers["connection"]) == (413, "payload_too_large", "close")

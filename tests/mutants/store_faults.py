@@ -10,7 +10,7 @@ LUA = "gateway/stores/lua/"
 COMMAND = "gateway/clock_command.py"
 
 CONTRACT = "tests/stores/test_contract.py"
-AGREE = "tests/properties/test_stores_agree.py -k from_boundary"
+AGREE = "tests/properties/test_stores_agree.py -k 'walks or rounding'"
 REDIS_TESTS = "tests/stores/test_redis.py"
 CLOCK_TESTS = "tests/fairness/test_virtual_clock.py tests/fairness/test_virtual_clock_model.py"
 

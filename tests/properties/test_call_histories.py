@@ -106,6 +106,6 @@ async def history(steps: Sequence[Sequence[Any]], modes: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("modes", [("patched", "patched"), ("patched", "priority"), ("unordered", "unordered")])
 @settings(max_examples=80, deadline=None, derandomize=True)
-@given(steps=st.lists(STEP, max_size=40))
+@given(steps=st.lists(STEP, min_size=20, max_size=60))
 def test_every_call_ends_once_and_nothing_is_left(modes: Sequence[str], steps: Sequence[Sequence[Any]]) -> None:
     asyncio.run(history(steps, modes))

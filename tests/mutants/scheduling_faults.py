@@ -1,0 +1,144 @@
+"""Faults planted in gateway.scheduling: each must turn its tests red.
+
+`old` occurs exactly once in `file`; `tests` are what pytest is given.
+"""
+
+SCHEDULER = "gateway/scheduling/scheduler.py"
+WINDOW = "gateway/scheduling/engine_window.py"
+QUEUE = "gateway/scheduling/ready_queue.py"
+ACCOUNTS = "gateway/scheduling/accounts.py"
+APPLICATIONS = "gateway/scheduling/applications.py"
+DISPATCHER = "gateway/scheduling/dispatcher.py"
+
+UNITS = "tests/scheduling"
+SCHEDULER_HISTORIES = "tests/properties/test_scheduler_histories.py"
+CALL_HISTORIES = "tests/properties/test_call_histories.py"
+
+FAULTS: list[dict[str, str]] = [
+    {
+        "file": SCHEDULER,
+        "old": "        del self._entries[call_id]\n        decisions: list[Decision] = [End(call_id, outcome, refusal)]",
+        "new": "        decisions: list[Decision] = [End(call_id, outcome, refusal)]",
+        "why": "a call ends twice when its client leaves after the answer",
+        "tests": SCHEDULER_HISTORIES,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "        self._load.num_bytes -= entry.call.body_bytes",
+        "new": "        pass",
+        "why": "bytes of calls that left still count, and the queue is full for ever",
+        "tests": UNITS,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "            entry.engine.ended(call_id)\n",
+        "new": "",
+        "why": "an engine's window never learns that a call has ended",
+        "tests": SCHEDULER_HISTORIES,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "            if not open_to_it:\n                break",
+        "new": "            if not open_to_it:\n                queue.remove(call_id)\n                continue",
+        "why": "a call that does not fit is lost and the next slips past",
+        "tests": UNITS,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "elif now - max(call.arrived_at, self._lost_at) >= self._grace_s:",
+        "new": "elif now - call.arrived_at >= self._grace_s:",
+        "why": "an engine that restarts gets no grace",
+        "tests": UNITS,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "            if rank != in_flight.rank:\n                in_flight.rank = moved",
+        "new": "            if rank < in_flight.rank:\n                in_flight.rank = moved",
+        "why": "an application whose finish time moves back keeps its place in the engine",
+        "tests": UNITS,
+    },
+    {
+        "file": WINDOW,
+        "old": "if not call.is_answering and call.sent_at > as_of - TRANSIT_S",
+        "new": "if not call.is_answering and call.sent_at < as_of - TRANSIT_S",
+        "why": "what was just sent is not counted against the engine's memory",
+        "tests": UNITS,
+    },
+    {
+        "file": WINDOW,
+        "old": "        if state.num_waiting:\n            self._free_tokens = self._free_seqs = 0\n        else:",
+        "new": "        if True:",
+        "why": "an engine with a queue of its own is filled as if it had none",
+        "tests": UNITS,
+    },
+    {
+        "file": WINDOW,
+        "old": "self.in_flight[other].rank <= rank",
+        "new": "self.in_flight[other].rank < rank",
+        "why": "equals of those that wait inside all go in: the engine's queue is not shallow",
+        "tests": UNITS,
+    },
+    {
+        "file": QUEUE,
+        "old": "            self._put((rank, application_id, arrival, call_id))",
+        "new": "            self._put((rank, application_id, next(self._arrivals), call_id))",
+        "why": "a re-ranked call loses its place among its equals",
+        "tests": UNITS,
+    },
+    {
+        "file": ACCOUNTS,
+        "old": "account.ended_at > as_of",
+        "new": "account.ended_at < as_of",
+        "why": "a call is settled by a reading that began before it had ended",
+        "tests": UNITS,
+    },
+    {
+        "file": ACCOUNTS,
+        "old": "            account.is_orphan = True",
+        "new": "            pass",
+        "why": "calls of a restarted engine wait for records that cannot come",
+        "tests": UNITS,
+    },
+    {
+        "file": APPLICATIONS,
+        "old": "reading < before:",
+        "new": "False:",
+        "why": "a store that lost its memory is not noticed",
+        "tests": UNITS,
+    },
+    {
+        "file": APPLICATIONS,
+        "old": "        self._forget_idle()\n        try:",
+        "new": "        try:",
+        "why": "applications that another gateway closed stay here for ever",
+        "tests": CALL_HISTORIES,
+    },
+    {
+        "file": APPLICATIONS,
+        "old": "cost=remaining_cost(record.predicted_cost, record.service)",
+        "new": "cost=record.predicted_cost",
+        "why": "after a flush an application pays again for what it has had",
+        "tests": UNITS,
+    },
+    {
+        "file": APPLICATIONS,
+        "old": "        local.num_calls -= 1",
+        "new": "        local.num_calls -= int(not local.is_provisional)",
+        "why": "an application that was opened without the store is never closed",
+        "tests": CALL_HISTORIES,
+    },
+    {
+        "file": DISPATCHER,
+        "old": "            del self._turns[call.call_id]",
+        "new": "            pass",
+        "why": "every call leaves its turn behind",
+        "tests": CALL_HISTORIES,
+    },
+    {
+        "file": DISPATCHER,
+        "old": "            if lease is None:\n                self._applications.call_settled(local.record.application_id)\n            else:",
+        "new": "            if lease is not None:",
+        "why": "an application whose call left the queue is never closed",
+        "tests": CALL_HISTORIES,
+    },
+]
