@@ -22,6 +22,10 @@ _EXAMPLE = """example:
 Everything else is set by JUSTITIA_… in the environment or by --config FILE (TOML); see docs/operations.md.
 """
 
+_KEEP_ALIVE_S = 75
+"""Idle connections. Longer than any client's pool keeps them (httpx: 5 s, as uvicorn's default), so that the client is
+the one to close and never sends into a connection that we are closing. nginx has the same."""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser(
@@ -89,6 +93,7 @@ async def _serve(settings: Settings) -> int:
         host=settings.server.host,
         port=settings.server.port,
         timeout_graceful_shutdown=int(settings.server.drain_timeout_s),
+        timeout_keep_alive=_KEEP_ALIVE_S,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -20,8 +20,8 @@ class Sizes:
     max_model_len: int
 
 
-# Measured with the tiny model on two CPU cores: the KV memory is full for most of a run, and a run takes about a minute
-# with the sample, three with recorded traces.
+# For the tiny model on two CPU cores: so little KV memory that it, and not the number of sequences, decides how many
+# calls run (5 to 10), for most of a run; and so few applications that a run of the sample takes about a minute.
 SAMPLE_SIZES = Sizes(applications=60, window_s=12.0, kv_blocks=128, max_model_len=2048)
 TRACE_SIZES = Sizes(applications=40, window_s=40.0, kv_blocks=640, max_model_len=8192)
 
