@@ -200,13 +200,14 @@ class Applications:
         engine has said what it held. Answers after `patience_s` at the latest; it is settled all the same."""
         local = self._known.get(application_id)
         if local is None:
-            standing = await self._ask("get", lambda: self._store.get(application_id))
-            if standing is None:
+            try:
+                record = await self.record(application_id)
+            except ApplicationNotFound:
                 if application_id in self._recently_closed:
-                    raise ApplicationClosed("This application is closed already.", param="id")
-                raise ApplicationNotFound("No such application.", param="id")
+                    raise ApplicationClosed("This application is closed already.", param="id") from None
+                raise
             now = self._now()
-            local = LocalApplication(standing.application, now, standing.application.arrived_at, now)
+            local = LocalApplication(record, now, record.arrived_at, now)
             self._known[application_id] = local
         local.is_closing = True
         if local.num_calls == 0:
@@ -353,6 +354,16 @@ class Applications:
         except StoreUnavailable:
             return
         self.virtual_time = VirtualTime(max(self.virtual_time, reading))
+
+    async def record(self, application_id: ApplicationId) -> ApplicationRecord:
+        """Raises ApplicationNotFound, and StoreUnavailable for one that is not known here."""
+        local = self._known.get(application_id)
+        if local is not None:
+            return local.record
+        standing = await self._ask("get", lambda: self._store.get(application_id))
+        if standing is None:
+            raise ApplicationNotFound("No such application.", param="id")
+        return standing.application
 
     async def snapshot(self) -> Snapshot:
         """The shared state; what this gateway knows of it while the store is away."""

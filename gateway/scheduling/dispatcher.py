@@ -18,7 +18,7 @@ from gateway.fairness.policies import policy_named
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
 from gateway.identity import Identity, KindRegistry
 from gateway.metrics import Metrics
-from gateway.ports import ApplicationRecord, Arrival, CostPredictor, Engine, FirstCall, StateStore
+from gateway.ports import ApplicationRecord, Arrival, CostPredictor, Engine, FirstCall, Snapshot, StateStore
 from gateway.scheduling.admission import Limits
 from gateway.scheduling.applications import Applications, LocalApplication
 from gateway.scheduling.describe import describe_all
@@ -352,14 +352,18 @@ class Dispatcher:
         )
 
     async def describe(self, application_id: ApplicationId) -> ApplicationDescription:
-        for description in await self.list_applications():
-            if description.application_id == application_id:
-                return description
-        raise errors.ApplicationNotFound("No such application.", param="id")
+        snapshot = await self._applications.snapshot()
+        if all(record.application_id != application_id for record in snapshot.applications):
+            # Beyond what a listing shows: after all of those.
+            record = await self._applications.record(application_id)
+            snapshot = replace(snapshot, applications=(*snapshot.applications, record))
+        return next(d for d in self._describe_all(snapshot) if d.application_id == application_id)
 
     async def list_applications(self) -> tuple[ApplicationDescription, ...]:
+        return self._describe_all(await self._applications.snapshot())
+
+    def _describe_all(self, snapshot: Snapshot) -> tuple[ApplicationDescription, ...]:
         rate = sum(feed.service_rate for feed in self._feeds.values())
-        snapshot = await self._applications.snapshot()
         return describe_all(snapshot, self._applications.unsent_service, self._scheduler.counts, rate)
 
     async def close_application(self, application_id: ApplicationId) -> ApplicationRecord:

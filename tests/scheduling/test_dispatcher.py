@@ -6,11 +6,15 @@ from dataclasses import replace
 import pytest
 
 from gateway import errors
-from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens
-from gateway.ports import FinishedCall
+from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens
+from gateway.ports import Arrival, FinishedCall
 from tests.fakes.world import Client, World
 
 A, B, C = (ApplicationId(f"anonymous/{name}") for name in "abc")
+
+
+def arrival_of(name: str) -> Arrival:
+    return Arrival(ApplicationId(f"anonymous/{name}"), "anonymous", "k", KvTokenTime(100.0), UNIT_WEIGHT)
 
 
 async def ready(**settings: object) -> World:
@@ -301,6 +305,16 @@ async def test_why_an_application_waits() -> None:
     assert description.expected_finish_s == pytest.approx(60.0)
     with pytest.raises(errors.ApplicationNotFound):
         await world.dispatcher.describe(C)
+
+
+async def test_one_that_a_listing_does_not_show_is_described_all_the_same() -> None:
+    world = await ready()
+    for i in range(1000):
+        await world.store.arrive(arrival_of(f"x{i:04}"), world.time)
+    await world.dispatcher.declare(world.identity("z"), kind=None, weight=None, expected_cost=9e9)
+    description = await world.dispatcher.describe(ApplicationId("anonymous/z"))
+    assert description.position == 1001
+    assert len(await world.dispatcher.list_applications()) == 1000
 
 
 async def test_declared_beforehand_with_weight_and_cost() -> None:
