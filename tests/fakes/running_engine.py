@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ _STOP_TIMEOUT_S = 30.0
 
 
 class RunningEngine:
-    """`justitia engine tiny` in a process of its own. `flags` go to vLLM."""
+    """`justitia engine tiny` in a process of its own, or another `module` that takes vLLM's flags."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, module: Sequence[str] = ("gateway.engine_command", "tiny")) -> None:
         self.trace_path = folder / "trace.jsonl"
         self._log_path = folder / "engine.log"
         self._ready = threading.Event()
@@ -38,8 +39,7 @@ class RunningEngine:
         command = [
             sys.executable,
             "-m",
-            "gateway.engine_command",
-            "tiny",
+            *module,
             "--host",
             "127.0.0.1",
             "--port",
