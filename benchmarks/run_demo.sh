@@ -7,5 +7,5 @@ traces=${TRACES:-../shared/traces}
 exec .venv/bin/justitia demo \
   --traces "$traces/apps_tau_airline.jsonl.gz" "$traces/apps_hotpot_react.jsonl.gz" \
   --arrivals "$traces/arrivals_azure2023_conv.csv.gz" \
-  --applications 40 --window-s 40 --kv-blocks 640 --max-model-len 8192 \
+  --applications 60 --window-s 60 --kv-blocks 640 --max-model-len 8192 \
   --rounds 3 --json benchmarks/results/demo_traces.json "$@"
