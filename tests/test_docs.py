@@ -1,8 +1,10 @@
 """What the documents say, where it can be checked."""
 
+import json
 import re
 from pathlib import Path
 
+from benchmarks.demo_table import RESULT, demo_table
 from gateway.metrics import Metrics
 from gateway.settings_command import settings_table
 
@@ -25,3 +27,10 @@ def test_every_metric_is_explained_and_every_one_explained_exists() -> None:
 def test_the_life_of_a_call_has_ten_steps() -> None:
     text = (DOCS / "architecture.md").read_text()
     assert re.findall(r"^(\d+)\. \*\*", text, re.MULTILINE) == [str(i) for i in range(1, 11)]
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    text = (DOCS.parent / "README.md").read_text()
+    found = re.search(r"<!-- demo -->\n(.*)\n<!-- /demo -->", text, re.DOTALL)
+    assert found is not None
+    assert found.group(1).strip() == demo_table(json.loads(RESULT.read_text())), "python benchmarks/demo_table.py"

@@ -28,6 +28,9 @@ from gateway.settings import EngineSettings
 MAX_STATE_BYTES = 16 * 2**20
 """Far above any answer about state, models or metrics; a stranger on that port must not fill our memory."""
 
+_ANY_STATE = f"/justitia/state?since={2**62}"
+"""A number that no record has: the state alone, without thousands of records that nobody asked for."""
+
 _OURS_TO_SET = frozenset({b"x-vllm-priority", b"x-session-id", b"x-request-id", b"authorization", b"accept-encoding"})
 
 
@@ -42,12 +45,14 @@ class VllmEngine:
         self._base = base
         self._settings = settings
         self._upstream = Upstream(self.name, settings.connect_timeout_s, settings.silence_timeout_s)
+        self._call_urls: dict[str, httpx.URL] = {}
+        """Made once: parsing costs more than sending. As many as the API has routes, which is what `send` gets."""
         self._has_patch: bool | None = None
         """None until it was asked."""
 
     async def probe(self) -> EngineMode:
         models = _model_ids(await self._get("/v1/models", self._api_key()), self.name)
-        self._has_patch = await self._find("/justitia/state?since=0", self._token()) is not None
+        self._has_patch = await self._find(_ANY_STATE, self._token()) is not None
         return EngineMode("patched" if self._has_patch else await self._stock_mode(), models)
 
     async def send(self, request: EngineRequest) -> UpstreamResponse:
@@ -59,9 +64,10 @@ class VllmEngine:
             (b"x-session-id", request.application_id.encode()),
             (b"x-request-id", request.call_id.encode()),
         ]
-        return await self._upstream.send(
-            request.method, self._url(request.path), headers + self._api_key(), request.body
-        )
+        url = self._call_urls.get(request.path)
+        if url is None:
+            url = self._call_urls[request.path] = self._url(request.path)
+        return await self._upstream.send(request.method, url, headers + self._api_key(), request.body)
 
     async def read_state(self, since: int) -> EngineState:
         if self._has_patch is not False:

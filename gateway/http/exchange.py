@@ -1,5 +1,7 @@
 """One HTTP request and its answer: what was asked, what has been sent, and how long the gateway itself has worked."""
 
+import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +14,9 @@ from gateway.errors import ClientDisconnected, GatewayError, PayloadTooLarge
 from gateway.http.errors import error_headers
 from gateway.http.headers import Headers, decoded, request_id
 from gateway.identity import Identity
+
+_LINGER_S = 2.0
+"""Long enough for a round trip around the world, and for a client to notice an answer while it sends."""
 
 
 class Exchange:
@@ -72,22 +77,38 @@ class Exchange:
         if body or is_last:
             await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
-    async def answer_json(self, status: int, content: object, headers: Headers | None = None) -> None:
+    async def answer_json(
+        self, status: int, content: object, headers: Headers | None = None, *, then_linger: bool = False
+    ) -> None:
         body = json.dumps(content).encode()
         content_headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await self.begin(status, content_headers + (headers or []))
-        await self.write(body, is_last=True)
+        await self.write(body, is_last=not then_linger)
+        if then_linger:
+            await self._linger()
+            await self.write(b"", is_last=True)
 
     async def fail(self, error: GatewayError) -> None:
         """Say so in the way that is still open: a JSON error; within a stream, an event; within any other body
         nothing, so that the server closes the connection and the client sees a body cut off."""
         if not self.has_begun:
-            headers = error_headers(error)
-            if not self._has_read_body and self.method != "GET":
-                headers.append((b"connection", b"close"))
-            await self.answer_json(error.status, error.body(), headers)
+            is_body_on_its_way = self.method != "GET" and not self._has_read_body
+            close: Headers = [(b"connection", b"close")] if is_body_on_its_way else []
+            await self.answer_json(
+                error.status, error.body(), error_headers(error) + close, then_linger=is_body_on_its_way
+            )
         elif self.is_event_stream:
             await self.write(b"data: " + json.dumps(error.body()).encode() + b"\n\n", is_last=True)
+
+    async def _linger(self) -> None:
+        """Read on without keeping anything. Closing at once would reset the connection under a client that is still
+        sending, and many clients then report the reset and not our answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                more_body = True
+                while more_body:
+                    message = await self.receive()
+                    more_body = message["type"] == "http.request" and message.get("more_body", False)
 
     # --- time ---
 

@@ -171,6 +171,8 @@ class FakeVllm:
     async def stop(self) -> None:
         """Gone: connections are closed and new ones refused. It can be entered again, on the same port."""
         self._server.close()
+        for _ in range(10):  # a connection just accepted takes a few turns of the loop to get its task
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -130,6 +130,19 @@ async def test_a_body_without_a_length_is_read_up_to_the_limit(small: RunningGat
     await lives_on(small)
 
 
+@pytest.mark.parametrize("megabytes", [1, 100])
+async def test_a_client_that_sends_first_and_reads_later_gets_the_answer(small: RunningGateway, megabytes: int) -> None:
+    """Closing at once would reset the connection under it."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(megabytes):
+            yield bytes(2**20)
+
+    for headers in ({"content-length": str(megabytes * 2**20)}, {}):
+        answer = await small.client.post(CHAT, content=body(), headers=headers)
+        assert (answer.status_code, error_of(answer.content)["code"]) == (413, "payload_too_large")
+
+
 async def test_a_body_of_exactly_the_limit(small: RunningGateway) -> None:
     body = json.dumps(ASK).encode()
     for size, status in ((LIMIT, 200), (LIMIT + 1, 413)):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("gateway", "predictor", "engine_patch", "tests", "docs", "pyproject.toml")
+COPIED = ("gateway", "predictor", "engine_patch", "tests", "docs", "benchmarks", "README.md", "pyproject.toml")
 PARALLEL = 2
 TIMEOUT_S = 240
 """A fault that makes a test hang is caught too; the slowest clean run takes a tenth of this."""
