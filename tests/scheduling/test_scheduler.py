@@ -4,6 +4,7 @@ import pytest
 
 from gateway.fairness.policies import POLICY_NAMES
 from gateway.fairness.units import ApplicationId, Tokens
+from gateway.scheduling.engine_window import MAX_MARGINS
 from gateway.scheduling.events import (
     ApplicationForgotten,
     CallAnswering,
@@ -87,6 +88,15 @@ def test_a_newcomer_that_outranks_all_that_wait_inside_is_sent_after_them() -> N
     scheduler.handle(ranked("quick", 100.0), 0)
     assert dispatched(scheduler.handle(CallArrived(call("q1", "quick")), 0)) == ["q1"]
     assert dispatched(scheduler.handle(CallArrived(call("q2", "quick")), 0)) == []
+
+
+def test_newcomers_that_outrank_one_another_are_bounded_too() -> None:
+    scheduler = make_scheduler(margin=1)
+    scheduler.handle(report(free=0), 0)
+    for i in range(20):
+        scheduler.handle(ranked(f"a{i}", 100.0 - i), 0)
+        scheduler.handle(CallArrived(call(f"c{i}", f"a{i}")), 0)
+    assert scheduler.num_dispatched == MAX_MARGINS
 
 
 def test_an_end_makes_room_without_waiting_for_a_report() -> None:
