@@ -170,9 +170,13 @@ class FakeVllm:
 
     async def stop(self) -> None:
         """Gone: connections are closed and new ones refused. It can be entered again, on the same port."""
-        self._server.close()
-        for _ in range(10):  # a connection just accepted takes a few turns of the loop to get its task
+        # Accept no more, then let what was just accepted get its task, which takes some turns of the loop. A server
+        # closed in between leaks the connection (CPython 3.11).
+        for sock in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        for _ in range(10):
             await asyncio.sleep(0)
+        self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -192,6 +196,18 @@ class FakeVllm:
             self._arrived.clear()
             await self._arrived.wait()
         return self.calls[number - 1]
+
+    async def was_read(self) -> None:
+        """Until whoever reads our state knows all that is true now: one reading that begins from here on, and the next,
+        which shows that the first has arrived."""
+        seen = self._num_readings
+        while self._num_readings < seen + 2:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    @property
+    def _num_readings(self) -> int:
+        return sum(request.path.startswith(("/justitia/state", "/metrics")) for request in self.received)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

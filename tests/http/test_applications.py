@@ -88,6 +88,7 @@ async def test_why_it_waits(engine: FakeVllm) -> None:
     async with running_gateway(engine, scheduling={"dispatch_margin_calls": 1}) as gateway:
         calls = [asyncio.create_task(gateway.post("/apps/x" + CHAT, ASK))]
         await engine.call_arrived()
+        await engine.was_read()
         calls += [asyncio.create_task(gateway.post("/apps/x" + CHAT, ASK)) for _ in range(2)]
 
         async def counted() -> bool:

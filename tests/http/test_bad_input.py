@@ -266,6 +266,7 @@ async def test_a_full_queue_says_when_to_come_again(engine: FakeVllm) -> None:
     async with running_gateway(engine, scheduling=scheduling) as gateway:
         inside = asyncio.create_task(gateway.post("/apps/a" + CHAT, ASK))
         await engine.call_arrived()
+        await engine.was_read()
         queued = asyncio.create_task(gateway.post("/apps/a" + CHAT, ASK))
         await until(lambda: _queued(gateway))
         refused = await gateway.post("/apps/a" + CHAT, ASK)

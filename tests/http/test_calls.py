@@ -193,6 +193,7 @@ async def test_a_client_that_leaves_the_queue(engine: FakeVllm) -> None:
     async with running_gateway(engine, scheduling={"dispatch_margin_calls": 1}) as gateway:
         first = asyncio.create_task(gateway.post("/apps/a" + CHAT, ASK))
         await engine.call_arrived()
+        await engine.was_read()
         second = asyncio.create_task(gateway.post("/apps/a" + CHAT, ASK))
         await until(lambda: _is(gateway, "calls_queued", 1))
         await leave(second)
