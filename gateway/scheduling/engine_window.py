@@ -53,12 +53,13 @@ class EngineWindow:
         self.is_up = True
         self.models = models
         self.capacity_kv_tokens = state.capacity_kv_tokens
-        self._waiting_inside = self._find_waiting(state)
-        in_transit = [
-            call
+        unseen = {
+            call_id
             for call_id, call in self.in_flight.items()
-            if not call.is_answering and call.sent_at > as_of - TRANSIT_S and call_id not in self._waiting_inside
-        ]
+            if not call.is_answering and call.sent_at > as_of - TRANSIT_S
+        }
+        self._waiting_inside = self._find_waiting(state) | (self._waiting_inside & unseen)
+        in_transit = [self.in_flight[call_id] for call_id in unseen - self._waiting_inside]
         if state.num_waiting:
             self._free_tokens = self._free_seqs = 0
         else:

@@ -80,7 +80,7 @@ async def test_redis_killed_and_brought_back_under_load(
 
 async def test_told_to_stop_under_load_it_finishes_or_refuses(engine: RunningEngine, tmp_path: Path) -> None:
     with running_gateway(tmp_path, "--engine", engine.url) as gateway:
-        load = asyncio.create_task(run_all([gateway], ["a", "b"], calls=12, prompt_words=30, max_tokens=60))
+        load = asyncio.create_task(run_all([gateway], ["a", "b"], calls=12, prompt_words=30, max_tokens=300))
         await until(has_ended(gateway, 3))
         gateway.terminate()
         responses = await load

@@ -22,12 +22,12 @@ async def fill_the_engine(gateway: RunningGateway, engine: RunningEngine) -> tup
     await declare(gateway, "blocker", 1.0)
 
     async def block() -> None:
-        await run_all([gateway], ["blocker"], calls=4, prompt_words=20, max_tokens=450)
+        await run_all([gateway], ["blocker"], calls=12, prompt_words=20, max_tokens=450)
 
     blocking = asyncio.create_task(block())
 
     async def is_full() -> bool:
-        return scheduled_order(events_since(engine, mark)).count("blocker") == 4
+        return scheduled_order(events_since(engine, mark)).count("blocker") >= 4
 
     await until(is_full)
     return blocking, mark

@@ -140,7 +140,7 @@ async def test_a_rerank_over_http_turns_the_queue_round(engine: RunningEngine, c
 async def test_under_pressure_order_and_account_hold(engine: RunningEngine, client: httpx.AsyncClient) -> None:
     """Prompts share a prefix, memory runs out again and again, ranks are random: nobody better waits, the worst is
     preempted, and what the records charge is what the pool delivered."""
-    before = await _state(client)
+    before, mark = await _state(client), len(engine.events())
     draw = random.Random(4)
     async with asyncio.TaskGroup() as calls:
         for number in range(24):
@@ -151,7 +151,7 @@ async def test_under_pressure_order_and_account_hold(engine: RunningEngine, clie
                 _complete(client, 3000 + number, application, rank, max_tokens=draw.randrange(200, 600), prompt=prompt)
             )
     after = await _until(client, lambda state: state["num_running"] == 0, before["next_sequence"])
-    ours = [event for event in engine.events() if event["call_id"] >= _call_id(3000)]
+    ours = engine.events()[mark:]
     preemptions = [event for event in ours if event["event"] == "preempted"]
     assert len(preemptions) == after["preemptions"] - before["preemptions"] > 0
     for event in preemptions:

@@ -60,7 +60,7 @@ FAULTS: list[dict[str, str]] = [
     {
         "file": WINDOW,
         "old": "if not call.is_answering and call.sent_at > as_of - TRANSIT_S",
-        "new": "if not call.is_answering and call.sent_at < as_of - TRANSIT_S",
+        "new": "if False",
         "why": "what was just sent is not counted against the engine's memory",
         "tests": UNITS,
     },
