@@ -5,5 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 .venv/bin/python benchmarks/store_cost.py
+PYTHONPATH=. .venv/bin/python benchmarks/engine_stalls.py
 .venv/bin/python benchmarks/scheduler_overhead.py
 bash benchmarks/run_demo.sh

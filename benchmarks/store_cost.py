@@ -22,6 +22,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from gateway.demo.surroundings import StolenTime
 from gateway.fairness.units import ApplicationId, KvTokenTime, Weight
 from gateway.ports import Arrival, StateStore
 from gateway.stores.memory import MemoryStore
@@ -32,7 +33,7 @@ NUM_PAIRS = 500
 NUM_CALLERS = 64
 NOW = 1_700_000_000.0
 
-Row = dict[str, float | int | str]
+Row = dict[str, float | int | str | None]
 
 
 async def fill(store: StateStore, first: int, last: int) -> None:
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--redis", metavar="URL", help="measure this Redis; its statistics are reset")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "store_cost.json")
     args = parser.parse_args()
-    load = os.getloadavg()[0]
+    load, stolen = os.getloadavg()[0], StolenTime()
     rows = asyncio.run(measure_memory())
     with contextlib.nullcontext(args.redis) if args.redis else redis_of_our_own() as url:
         redis_rows, version = asyncio.run(measure_redis(url))
@@ -127,6 +128,7 @@ def main() -> None:
         "redis": version,
         "cpus": os.cpu_count() or 0,
         "load_average_before": round(load, 2),
+        "stolen_share": stolen.share(),
     }
     args.json.write_text(json.dumps({"machine": machine, "rows": rows + redis_rows}, indent=2) + "\n")
     for row in rows + redis_rows:

@@ -61,6 +61,13 @@ _CPU_FLAGS = (
     "32",
 )
 
+_TINY_CPU_FLAGS = (
+    # In one process: vLLM's worker process for CPUs spins for its work and keeps every core from the HTTP server, which
+    # on two cores is then silent for seconds (benchmarks/results/engine_stalls.json).
+    "--distributed-executor-backend",
+    "vllm.v1.executor.uniproc_executor.UniProcExecutor",
+)
+
 _TINY_FLAGS = (
     "--served-model-name",
     TINY,
@@ -84,6 +91,8 @@ def engine_argv(model: str, flags: Sequence[str], *, has_gpu: bool, tiny_folder:
         argv += _CPU_FLAGS
     if tiny_folder is not None:
         argv += _TINY_FLAGS
+        if not has_gpu:
+            argv += _TINY_CPU_FLAGS
     return [*argv, *flags]
 
 
@@ -96,6 +105,8 @@ def engine_environment(
         added["VLLM_CPU_KVCACHE_SPACE"] = "1" if is_tiny else "4"  # GiB
         if not is_cpu_build:
             added["VLLM_TARGET_DEVICE"] = "cpu"
+        if is_tiny:
+            added["OMP_NUM_THREADS"] = "1"  # layers this small only wait for a second thread
     if is_tiny:
         added |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     return added | dict(environment)

@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
         print("justitia serve: no engine: say --engine URL (or JUSTITIA_ENGINES__URLS)", file=sys.stderr)
         return 2
     logs.set_up(args.log_level)
-    return asyncio.run(_serve(settings))
+    # Uvicorn's choice of loop (uvloop where it is installed): it makes one only when it also runs it.
+    with asyncio.Runner(loop_factory=uvicorn.Config(_serve).get_loop_factory()) as runner:
+        return runner.run(_serve(settings))
 
 
 def _flags(args: argparse.Namespace) -> dict[str, dict[str, object]]:

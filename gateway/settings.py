@@ -45,7 +45,7 @@ class EngineSettings(Group):
     poll_interval_s: Seconds = Field(0.05, description="Between two readings while calls are in flight.")
     idle_poll_interval_s: Seconds = Field(1.0, description="Between two readings otherwise.")
     unreachable_grace_s: Seconds = Field(
-        5.0, description="How long calls wait for an engine that is down before they end in engine_unreachable."
+        15.0, description="How long calls wait for an engine that is down before they end in engine_unreachable."
     )
 
     @field_validator("urls", mode="before")

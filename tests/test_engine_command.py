@@ -44,11 +44,20 @@ def test_tiny_is_served_from_its_folder_under_its_name() -> None:
     assert (_value(argv, "--served-model-name"), _value(argv, "--load-format")) == ("tiny", "dummy")
 
 
+def test_tiny_on_a_cpu_is_one_process() -> None:
+    """vLLM's worker process for CPUs starves the HTTP server of a machine with two cores."""
+    executor = "--distributed-executor-backend"
+    on_cpu = engine_argv("tiny", [], has_gpu=False, tiny_folder=Path("/somewhere/tiny-1"))
+    assert _value(on_cpu, executor).endswith(".UniProcExecutor")
+    assert executor not in engine_argv("tiny", [], has_gpu=True, tiny_folder=Path("/somewhere/tiny-1"))
+    assert executor not in engine_argv("some/model", [], has_gpu=False)
+
+
 def test_the_environment_is_completed_never_overruled() -> None:
     given = {"VLLM_CPU_KVCACHE_SPACE": "9", "PATH": "/bin"}
     assert engine_environment(given, has_gpu=False, is_tiny=False, is_cpu_build=True) == given
     tiny = engine_environment({}, has_gpu=False, is_tiny=True, is_cpu_build=True)
-    assert (tiny["VLLM_CPU_KVCACHE_SPACE"], tiny["HF_HUB_OFFLINE"]) == ("1", "1")
+    assert (tiny["VLLM_CPU_KVCACHE_SPACE"], tiny["HF_HUB_OFFLINE"], tiny["OMP_NUM_THREADS"]) == ("1", "1", "1")
     assert engine_environment({}, has_gpu=True, is_tiny=False, is_cpu_build=False) == {}
     assert engine_environment({}, has_gpu=False, is_tiny=False, is_cpu_build=False)["VLLM_TARGET_DEVICE"] == "cpu"
 

@@ -29,6 +29,8 @@ class RunRecord:
     applications: tuple[ApplicationRecord, ...]
     readings: tuple[EngineReading, ...]
     """The first from before the run, the last from after it, one each second between."""
+    stolen_share: float | None = None
+    """Of the cores' time, what the machine did not get meanwhile: see `surroundings.StolenTime`."""
 
     @property
     def makespan_s(self) -> float:
@@ -234,6 +236,7 @@ def _raw_run(run: RunRecord) -> dict[str, Any]:
         "policy": run.policy,
         "round": run.round_number,
         "makespan_s": round(run.makespan_s, 3),
+        "stolen_share": run.stolen_share,
         "failed_calls": run.num_failed_calls,
         "failures": run.failures,
         "engine": {

@@ -20,6 +20,7 @@ from gateway.demo.processes import Child, child, free_port
 from gateway.demo.prompts import PreparedApplication, prepared
 from gateway.demo.replay import replayed
 from gateway.demo.report import RunRecord
+from gateway.demo.surroundings import StolenTime
 from gateway.demo.workload import Workload
 from gateway.fairness.policies import PolicyName
 
@@ -183,10 +184,12 @@ async def _one_run(
     ):
         meter = EngineMeter(client)
         before = await meter.until_idle()
+        stolen = StolenTime()
         async with readings(meter) as during:
             ends = await replayed(applications, caller, progress)
+        stolen_share = stolen.share()
         after = await meter.until_idle()
-    return RunRecord(policy, round_number, ends, (before, *during, after))
+    return RunRecord(policy, round_number, ends, (before, *during, after), stolen_share)
 
 
 def _told(title: str, record: RunRecord) -> str:

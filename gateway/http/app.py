@@ -35,7 +35,7 @@ def create_http_app(
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
     app = FastAPI(title="Justitia Gateway", version=gateway_version(), lifespan=lifespan)
-    app.include_router(applications_router(dispatcher, keys))
+    app.include_router(applications_router(dispatcher.desk, keys))
     app.include_router(operations_router(dispatcher, metrics))
     app.add_exception_handler(GatewayError, answer_gateway_error)
     app.add_exception_handler(HTTPException, answer_http_exception)

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Request
 from gateway.http.headers import decoded
 from gateway.http.schemas import Application, ApplicationList, ClosedApplication, Declaration, show, show_closed
 from gateway.identity import DEFAULT_KIND, Identity, KeyRing, application_id, carried_key, safe_kind, safe_name
-from gateway.scheduling.dispatcher import Dispatcher
+from gateway.scheduling.application_desk import ApplicationDesk
 
 
-def applications_router(dispatcher: Dispatcher, keys: KeyRing) -> APIRouter:
+def applications_router(desk: ApplicationDesk, keys: KeyRing) -> APIRouter:
     router = APIRouter(prefix="/v1/applications", tags=["applications"])
 
     def tenant_of(request: Request) -> str:
@@ -22,7 +22,7 @@ def applications_router(dispatcher: Dispatcher, keys: KeyRing) -> APIRouter:
     @router.get("")
     async def list_applications(tenant: Tenant) -> ApplicationList:
         """Your open applications, in order of virtual finish time."""
-        known = await dispatcher.list_applications()
+        known = await desk.list_all()
         return ApplicationList(
             virtual_time=known[0].virtual_time if known else None,
             data=[show(application) for application in known if application.tenant == tenant],
@@ -32,23 +32,20 @@ def applications_router(dispatcher: Dispatcher, keys: KeyRing) -> APIRouter:
     async def declare_application(tenant: Tenant, declaration: Declaration | None = None) -> Application:
         """Announce an application before its first call. One that is open already stays as it is."""
         wanted = declaration or Declaration()
-        described = await dispatcher.declare(
-            _declared_identity(tenant, wanted),
-            kind=None,
-            weight=wanted.weight,
-            expected_cost=wanted.expected_cost,
+        described = await desk.declare(
+            _declared_identity(tenant, wanted), weight=wanted.weight, expected_cost=wanted.expected_cost
         )
         return show(described)
 
     @router.get("/{name}")
     async def describe_application(tenant: Tenant, name: str) -> Application:
         """Where it stands, and why it waits."""
-        return show(await dispatcher.describe(application_id(tenant, safe_name(name))))
+        return show(await desk.describe(application_id(tenant, safe_name(name))))
 
     @router.post("/{name}/close")
     async def close_application(tenant: Tenant, name: str) -> ClosedApplication:
         """It is finished: its measured cost replaces the prediction."""
-        return show_closed(await dispatcher.close_application(application_id(tenant, safe_name(name))))
+        return show_closed(await desk.close(application_id(tenant, safe_name(name))))
 
     return router
 

@@ -1,5 +1,7 @@
 """What the routes about applications take and answer. An id is the name its client uses, without the tenant."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.fairness.units import ApplicationId
@@ -33,9 +35,8 @@ class Declaration(BaseModel):
     )
 
 
-class Application(BaseModel):
-    """One application and why it waits. Costs and service in token·iterations, times of the clock in the same per
-    unit of weight."""
+class Account(BaseModel):
+    """Costs and service in token·iterations, times of the clock in the same per unit of weight."""
 
     id: str
     tenant: str
@@ -44,8 +45,13 @@ class Application(BaseModel):
     weight: int
     predicted_cost: float
     service: float
-    virtual_start: float
     virtual_finish_time: float
+
+
+class Application(Account):
+    """One application and why it waits."""
+
+    virtual_start: float
     virtual_time: float
     position: int = Field(description="In order of virtual finish time, among everybody's; 1 is next.")
     ahead: list[str] = Field(description="Your own applications before it, of the nearest 20.")
@@ -60,17 +66,9 @@ class ApplicationList(BaseModel):
     data: list[Application]
 
 
-class ClosedApplication(BaseModel):
+class ClosedApplication(Account):
     """Closed; settled as soon as its last call has ended."""
 
-    id: str
-    tenant: str
-    kind: str
-    parent: str | None
-    weight: int
-    predicted_cost: float
-    service: float
-    virtual_finish_time: float
     status: str = "closed"
 
 
@@ -82,15 +80,8 @@ def name_of(application_id: ApplicationId) -> str:
 def show(application: ApplicationDescription) -> Application:
     own = application.tenant + "/"
     return Application(
-        id=name_of(application.application_id),
-        tenant=application.tenant,
-        kind=application.kind,
-        parent=None if application.parent is None else name_of(application.parent),
-        weight=application.weight,
-        predicted_cost=application.predicted_cost,
-        service=application.service,
+        **_account(application),
         virtual_start=application.virtual_start,
-        virtual_finish_time=application.virtual_finish_time,
         virtual_time=application.virtual_time,
         position=application.position,
         ahead=[name_of(other) for other in application.ahead if other.startswith(own)],
@@ -102,13 +93,17 @@ def show(application: ApplicationDescription) -> Application:
 
 
 def show_closed(application: ApplicationRecord) -> ClosedApplication:
-    return ClosedApplication(
-        id=name_of(application.application_id),
-        tenant=application.tenant,
-        kind=application.kind,
-        parent=None if application.parent is None else name_of(application.parent),
-        weight=application.weight,
-        predicted_cost=application.predicted_cost,
-        service=application.service,
-        virtual_finish_time=application.virtual_finish_time,
-    )
+    return ClosedApplication(**_account(application))
+
+
+def _account(application: ApplicationDescription | ApplicationRecord) -> dict[str, Any]:
+    return {
+        "id": name_of(application.application_id),
+        "tenant": application.tenant,
+        "kind": application.kind,
+        "parent": None if application.parent is None else name_of(application.parent),
+        "weight": application.weight,
+        "predicted_cost": application.predicted_cost,
+        "service": application.service,
+        "virtual_finish_time": application.virtual_finish_time,
+    }

@@ -8,20 +8,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 
 from gateway import errors
 from gateway.errors import EngineError, GatewayError
 from gateway.fairness.cost import call_cost
 from gateway.fairness.policies import policy_named
-from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
-from gateway.identity import Identity, KindRegistry
+from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime
+from gateway.identity import KindRegistry
 from gateway.metrics import Metrics
-from gateway.ports import ApplicationRecord, Arrival, CostPredictor, Engine, FirstCall, Snapshot, StateStore
+from gateway.ports import ApplicationRecord, CostPredictor, Engine, FirstCall, StateStore
 from gateway.scheduling.admission import Limits
+from gateway.scheduling.application_desk import ApplicationDesk, arrival_of
 from gateway.scheduling.applications import Applications, LocalApplication
-from gateway.scheduling.describe import describe_all
 from gateway.scheduling.engine_feed import EngineFeed
 from gateway.scheduling.estimates import TokenEstimates
 from gateway.scheduling.events import (
@@ -38,7 +38,7 @@ from gateway.scheduling.events import (
     Rerank,
     TimePassed,
 )
-from gateway.scheduling.model import ApplicationDescription, Call, CallRequest, Outcome, Refusal, Usage
+from gateway.scheduling.model import Call, CallRequest, Outcome, Refusal, Usage
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Settings
 
@@ -48,9 +48,6 @@ _TICK_S = 0.1
 """How late a deadline may be noticed."""
 
 _RETRY_AFTER_S = 1.0
-
-_SETTLING_S = 2.0
-"""How long a close waits for the engine's record of calls that have ended: some readings."""
 
 
 @dataclass(slots=True)
@@ -135,6 +132,7 @@ class Dispatcher:
             )
             for engine in engines
         }
+        self.desk = ApplicationDesk(self._applications, kinds, self._scheduler.counts, self.service_rate)
         self._turns: dict[str, asyncio.Future[Dispatch]] = {}
         self._is_draining = False
         self._gauge()
@@ -182,7 +180,7 @@ class Dispatcher:
             prompt_tokens=self._prompt_tokens(request),
             max_tokens=request.max_tokens,
         )
-        arrival = self._arrival(request.identity, declared, UNIT_WEIGHT)
+        arrival = arrival_of(request.identity, self._kinds, declared, UNIT_WEIGHT)
         return await self._applications.open(arrival, first_call, declared is not None)
 
     async def _take_turn(self, request: CallRequest, local: LocalApplication, arrived_at: float) -> Lease:
@@ -326,50 +324,11 @@ class Dispatcher:
             )
             self._tell(DrainBegan())
 
-    # --- applications -----------------------------------------------------------------------------------------------
+    # --- readings ---------------------------------------------------------------------------------------------------
 
-    async def declare(
-        self, identity: Identity, *, kind: str | None, weight: int | None, expected_cost: float | None
-    ) -> ApplicationDescription:
-        arrival = self._arrival(
-            replace(identity, kind=kind or identity.kind),
-            None if expected_cost is None else KvTokenTime(expected_cost),
-            UNIT_WEIGHT if weight is None else Weight(weight),
-        )
-        first_call = FirstCall(arrival.kind, arrival.tenant, "", Tokens(0), None)
-        local = await self._applications.open(arrival, first_call, expected_cost is not None)
-        return await self.describe(local.record.application_id)
-
-    def _arrival(self, identity: Identity, cost: KvTokenTime | None, weight: Weight) -> Arrival:
-        """Children are charged to their root. Kinds are what clients say, so they are bounded here."""
-        return Arrival(
-            application_id=identity.root,
-            tenant=identity.tenant,
-            kind=self._kinds.label(identity.kind),
-            cost=KvTokenTime(0.0) if cost is None else cost,
-            weight=weight,
-            parent=identity.parent if identity.root == identity.application_id else None,
-        )
-
-    async def describe(self, application_id: ApplicationId) -> ApplicationDescription:
-        snapshot = await self._applications.snapshot()
-        if all(record.application_id != application_id for record in snapshot.applications):
-            # Beyond what a listing shows: after all of those.
-            record = await self._applications.record(application_id)
-            snapshot = replace(snapshot, applications=(*snapshot.applications, record))
-        return next(d for d in self._describe_all(snapshot) if d.application_id == application_id)
-
-    async def list_applications(self) -> tuple[ApplicationDescription, ...]:
-        return self._describe_all(await self._applications.snapshot())
-
-    def _describe_all(self, snapshot: Snapshot) -> tuple[ApplicationDescription, ...]:
-        rate = sum(feed.service_rate for feed in self._feeds.values())
-        return describe_all(snapshot, self._applications.unsent_service, self._scheduler.counts, rate)
-
-    async def close_application(self, application_id: ApplicationId) -> ApplicationRecord:
-        """Its last record: with its measured cost, unless calls of it still run."""
-        is_busy = any(self._scheduler.counts(application_id))
-        return await self._applications.close(application_id, 0.0 if is_busy else _SETTLING_S)
+    def service_rate(self) -> float:
+        """Of all engines, recently: token·iterations a second."""
+        return sum(feed.service_rate for feed in self._feeds.values())
 
     def models(self) -> tuple[str, ...]:
         served = {model for feed in self._feeds.values() if feed.mode is not None for model in feed.mode.models}

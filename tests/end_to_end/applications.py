@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 
-from tests.fakes.running_engine import RunningEngine
 from tests.fakes.running_gateway import RunningGateway
 
 
@@ -54,10 +53,6 @@ def finish_time_of(rank: int) -> float:
     """The engine's integer is the bits of the double."""
     (value,) = struct.unpack(">d", struct.pack(">q", rank))
     return float(value)
-
-
-def events_since(engine: RunningEngine, mark: int) -> list[dict[str, Any]]:
-    return engine.events()[mark:]
 
 
 def scheduled_order(events: Sequence[dict[str, Any]]) -> list[str]:

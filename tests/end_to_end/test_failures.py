@@ -29,9 +29,13 @@ async def state_of(engine: RunningEngine) -> dict[str, int]:
         return state
 
 
-async def runs(engine: RunningEngine, num_calls: int) -> bool:
+async def is_idle(engine: RunningEngine) -> bool:
     state = await state_of(engine)
-    return state["num_running"] + (state["num_waiting"] if not num_calls else 0) == num_calls
+    return state["num_running"] + state["num_waiting"] == 0
+
+
+async def is_running(engine: RunningEngine) -> bool:
+    return (await state_of(engine))["num_running"] > 0
 
 
 def has_ended(gateway: RunningGateway, num_calls: int) -> Callable[[], Awaitable[bool]]:
@@ -80,28 +84,28 @@ async def test_redis_killed_and_brought_back_under_load(
 
 async def test_told_to_stop_under_load_it_finishes_or_refuses(engine: RunningEngine, tmp_path: Path) -> None:
     with running_gateway(tmp_path, "--engine", engine.url) as gateway:
-        load = asyncio.create_task(run_all([gateway], ["a", "b"], calls=12, prompt_words=30, max_tokens=60))
+        load = asyncio.create_task(run_all([gateway], ["a", "b"], calls=12, prompt_words=30, max_tokens=120))
         await until(has_ended(gateway, 3))
         gateway.terminate()
         responses = await load
         counts = collections.Counter(response.status_code for response in responses)
-        assert set(counts) <= {200, 503}, counts  # a fast engine may have finished them all
+        assert set(counts) == {200, 503}, counts
         for response in responses:
             if response.status_code == 503:
                 assert response.json()["error"]["code"] == "shutting_down"
                 assert int(response.headers["retry-after"]) >= 1
         assert gateway.process.wait(30) == 0
-    await until(lambda: runs(engine, 0), 10)
+    await until(lambda: is_idle(engine), 10)
 
 
 async def test_a_client_that_leaves_frees_its_slot_within_a_second(
     gateway: RunningGateway, engine: RunningEngine
 ) -> None:
     leaving = asyncio.create_task(run_all([gateway], ["gone"], calls=8, prompt_words=10, max_tokens=900))
-    await until(lambda: runs(engine, 4))
+    await until(lambda: is_running(engine))
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    await until(lambda: runs(engine, 0), 1.0)
+    await until(lambda: is_idle(engine), 1.0)
     await until(lambda: has_no_calls(gateway), 5)
     assert await metric(gateway, 'calls_total{application_kind="default",outcome="cancelled"') == 8
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.fakes.running_engine import RunningEngine
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.engine
 
@@ -32,12 +33,16 @@ async def _state(client: httpx.AsyncClient, since: int = 0) -> dict[str, Any]:
 async def _until(
     client: httpx.AsyncClient, is_reached: Callable[[dict[str, Any]], bool], since: int = 0
 ) -> dict[str, Any]:
-    """Asks for the state, one round trip after the other, until it is as wanted."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            state = await _state(client, since)
-            if is_reached(state):
-                return state
+    """Asks for the state until it is as wanted."""
+    state: dict[str, Any] = {}
+
+    async def is_as_wanted() -> bool:
+        nonlocal state
+        state = await _state(client, since)
+        return is_reached(state)
+
+    await until(is_as_wanted, PATIENCE_S)
+    return state
 
 
 def _headers(call: int, application: str, rank: int) -> dict[str, str]:
@@ -51,7 +56,7 @@ def _call_id(call: int) -> str:
 async def _complete(
     client: httpx.AsyncClient, call: int, application: str, rank: int, *, max_tokens: int, prompt: str = ""
 ) -> None:
-    body = {"model": "tiny", "prompt": prompt or f"call {call}", "max_tokens": max_tokens}
+    body = {"model": "tiny", "prompt": prompt or f"call {call}", "max_tokens": max_tokens, "ignore_eos": True}
     response = await client.post("/v1/completions", json=body, headers=_headers(call, application, rank))
     assert response.status_code == 200, response.text
 
@@ -140,7 +145,7 @@ async def test_a_rerank_over_http_turns_the_queue_round(engine: RunningEngine, c
 async def test_under_pressure_order_and_account_hold(engine: RunningEngine, client: httpx.AsyncClient) -> None:
     """Prompts share a prefix, memory runs out again and again, ranks are random: nobody better waits, the worst is
     preempted, and what the records charge is what the pool delivered."""
-    before, mark = await _state(client), len(engine.events())
+    before, mark = await _state(client), engine.mark()
     draw = random.Random(4)
     async with asyncio.TaskGroup() as calls:
         for number in range(24):
@@ -151,7 +156,7 @@ async def test_under_pressure_order_and_account_hold(engine: RunningEngine, clie
                 _complete(client, 3000 + number, application, rank, max_tokens=draw.randrange(200, 600), prompt=prompt)
             )
     after = await _until(client, lambda state: state["num_running"] == 0, before["next_sequence"])
-    ours = engine.events()[mark:]
+    ours = engine.events(mark)
     preemptions = [event for event in ours if event["event"] == "preempted"]
     assert len(preemptions) == after["preemptions"] - before["preemptions"] > 0
     for event in preemptions:

@@ -15,6 +15,12 @@ import httpx
 from tests.fakes.running_engine import TOKEN
 
 _START_TIMEOUT_S = 60.0
+_PATIENT = {
+    "JUSTITIA_STORE__TIMEOUT_S": "10",
+    "JUSTITIA_ENGINES__STATE_TIMEOUT_S": "10",
+    "JUSTITIA_ENGINES__UNREACHABLE_GRACE_S": "60",
+}
+"""Virtual machines that run tests stand still for seconds now and then; nothing is to be called lost for that."""
 
 
 class RunningGateway:
@@ -27,7 +33,7 @@ class RunningGateway:
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway.cli", "serve", "--port", str(port), *flags],
-                env={**os.environ, "JUSTITIA_ENGINES__TOKEN": TOKEN, **(environment or {})},
+                env={**os.environ, **_PATIENT, "JUSTITIA_ENGINES__TOKEN": TOKEN, **(environment or {})},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -46,7 +52,7 @@ class RunningGateway:
         raise AssertionError(f"the gateway did not become ready:\n{self.log()}")
 
     def client(self, **options: object) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=200)
+        limits = httpx.Limits(max_connections=200, keepalive_expiry=2.0)
         return httpx.AsyncClient(base_url=self.url, timeout=120.0, limits=limits, **options)  # type: ignore[arg-type]
 
     def log(self) -> str:

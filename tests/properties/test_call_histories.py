@@ -70,7 +70,7 @@ async def take(world: World, clients: list[Client], step: Sequence[Any]) -> None
 
 async def close(world: World, application_id: Any) -> None:
     with suppress(ApplicationNotFound, ApplicationClosed, StoreUnavailable):
-        await world.dispatcher.close_application(application_id)
+        await world.dispatcher.desk.close(application_id)
 
 
 async def finish(world: World, clients: list[Client]) -> None:

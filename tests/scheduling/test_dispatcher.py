@@ -75,7 +75,7 @@ async def test_an_application_is_charged_what_the_engine_measured_and_settled_at
     client.complete(service=1234.0)
     await world.settle()
     await world.read()
-    record = await world.dispatcher.close_application(A)
+    record = await world.dispatcher.desk.close(A)
     assert record.service == 1234.0
     assert await world.store.get(A) is None
     # The next of its kind is predicted by what this one cost.
@@ -154,9 +154,9 @@ async def test_the_final_call_closes_its_application() -> None:
     await world.read()
     assert await world.store.get(A) is None
     with pytest.raises(errors.ApplicationClosed):
-        await world.dispatcher.close_application(A)
+        await world.dispatcher.desk.close(A)
     with pytest.raises(errors.ApplicationNotFound):
-        await world.dispatcher.close_application(B)
+        await world.dispatcher.desk.close(B)
 
 
 async def test_a_call_after_the_close_opens_a_new_episode_that_starts_where_the_last_ended() -> None:
@@ -167,7 +167,7 @@ async def test_a_call_after_the_close_opens_a_new_episode_that_starts_where_the_
     await world.settle()
     world.time += 1
     await world.read()
-    await world.dispatcher.close_application(A)
+    await world.dispatcher.desk.close(A)
     again = await started(world, "a", cost=500)
     assert again.lease is not None
     assert again.lease.virtual_finish_time == 1000.0  # closing and opening gained nothing
@@ -181,7 +181,7 @@ async def test_an_application_that_was_never_served_costs_nothing_and_teaches_no
     await world.settle()
     world.time += 1
     await world.read()
-    await world.dispatcher.close_application(A)
+    await world.dispatcher.desk.close(A)
     assert (await world.store.snapshot(10)).backlogged == ()
     assert await world.store.mean_cost("k") is None
 
@@ -298,28 +298,30 @@ async def test_why_an_application_waits() -> None:
     world.time += 1
     world.engines[0].service = 500.0
     await world.read()
-    description = await world.dispatcher.describe(B)
+    description = await world.dispatcher.desk.describe(B)
     assert (description.position, description.ahead) == (2, (A,))
     assert (description.calls_waiting, description.calls_running) == (1, 1)
     # 500 in the last of ten seconds: a rate of 50 a second, and 3000 to do.
     assert description.expected_finish_s == pytest.approx(60.0)
     with pytest.raises(errors.ApplicationNotFound):
-        await world.dispatcher.describe(C)
+        await world.dispatcher.desk.describe(C)
 
 
 async def test_one_that_a_listing_does_not_show_is_described_all_the_same() -> None:
     world = await ready()
     for i in range(1000):
         await world.store.arrive(arrival_of(f"x{i:04}"), world.time)
-    await world.dispatcher.declare(world.identity("z"), kind=None, weight=None, expected_cost=9e9)
-    description = await world.dispatcher.describe(ApplicationId("anonymous/z"))
+    await world.dispatcher.desk.declare(world.identity("z"), weight=None, expected_cost=9e9)
+    description = await world.dispatcher.desk.describe(ApplicationId("anonymous/z"))
     assert description.position == 1001
-    assert len(await world.dispatcher.list_applications()) == 1000
+    assert len(await world.dispatcher.desk.list_all()) == 1000
 
 
 async def test_declared_beforehand_with_weight_and_cost() -> None:
     world = await ready()
-    declared = await world.dispatcher.declare(world.identity("a"), kind="report", weight=2000, expected_cost=800.0)
+    declared = await world.dispatcher.desk.declare(
+        replace(world.identity("a"), kind="report"), weight=2000, expected_cost=800.0
+    )
     assert (declared.kind, declared.weight, declared.virtual_finish_time) == ("report", 2000, 400.0)
     client = await started(world, "a", cost=99)
     assert client.lease is not None
