@@ -25,7 +25,15 @@ def full_attention(block_size: int) -> FullAttentionSpec:
     return FullAttentionSpec(block_size=block_size, num_kv_heads=1, head_size=8, dtype=torch.float32)
 
 
-def toy_config(vllm_config: Any, *, num_blocks: int, block_size: int, max_num_seqs: int, token_budget: int) -> Any:
+def toy_config(
+    vllm_config: Any,
+    *,
+    num_blocks: int,
+    block_size: int,
+    max_num_seqs: int,
+    token_budget: int,
+    has_prefix_caching: bool,
+) -> Any:
     """A copy of an engine's configuration that describes a small, plain, text-only engine with priority policy."""
     config = copy.copy(vllm_config)
     config.scheduler_config = copy.copy(vllm_config.scheduler_config)
@@ -52,7 +60,9 @@ def toy_config(vllm_config: Any, *, num_blocks: int, block_size: int, max_num_se
         enable_chunked_prefill=True,
         watermark=0.0,
     )
-    _set(config.cache_config, num_gpu_blocks=num_blocks, block_size=block_size, enable_prefix_caching=True)
+    _set(
+        config.cache_config, num_gpu_blocks=num_blocks, block_size=block_size, enable_prefix_caching=has_prefix_caching
+    )
     _set(
         config.parallel_config,
         pipeline_parallel_size=1,
@@ -80,6 +90,7 @@ def toy_scheduler(
     block_size: int,
     max_num_seqs: int = 8,
     token_budget: int = 512,
+    has_prefix_caching: bool = True,
     specs: Sequence[KVCacheSpec] = (),
 ) -> AsyncScheduler:
     """`num_blocks` counts the null block; `specs` gives one KV group each (default: one full-attention group)."""
@@ -93,6 +104,7 @@ def toy_scheduler(
             block_size=block_size,
             max_num_seqs=max_num_seqs,
             token_budget=token_budget,
+            has_prefix_caching=has_prefix_caching,
         ),
         kv_cache_config=KVCacheConfig(num_blocks=num_blocks, kv_cache_tensors=[], kv_cache_groups=groups),
         structured_output_manager=structured_output_manager,
@@ -108,8 +120,9 @@ def toy_request(
     priority: Any = 0,
     session_id: str | None = None,
     arrival_time: float = 0.0,
-    block_size: int,
+    block_size: int | None,
 ) -> Request:
+    """`block_size` None: its blocks get no hashes, and are shared with nobody."""
     return Request(
         request_id=request_id,
         prompt_token_ids=list(prompt),
@@ -118,7 +131,7 @@ def toy_request(
         arrival_time=arrival_time,
         priority=priority,
         session_id=session_id,
-        block_hasher=_block_hasher(block_size),
+        block_hasher=None if block_size is None else _block_hasher(block_size),
     )
 
 

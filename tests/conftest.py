@@ -5,13 +5,16 @@ import os
 import shutil
 import signal
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from redis import Redis
 
+from gateway.tiny_model import ensure_tiny_model
 from tests.fakes.running_engine import SMALL, RunningEngine
 
 # The same examples at every run: a red test is red for everybody. `mutants` only wants to know whether a test fails.
@@ -124,3 +127,24 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
     running = RunningEngine(tmp_path_factory.mktemp("engine"), *SMALL)
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def vllm_config(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    if os.environ.get("CI") is None:
+        pytest.importorskip("vllm", reason="the engine is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # vLLM's imports warn of their own affairs
+        from vllm.engine.arg_utils import EngineArgs
+
+        folder = ensure_tiny_model(Path(tmp_path_factory.mktemp("model")) / "tiny")
+        return EngineArgs(
+            model=str(folder), load_format="dummy", scheduling_policy="priority", max_model_len=4096, block_size=32
+        ).create_engine_config()
+
+
+@pytest.fixture(scope="session")
+def structured_output_manager(vllm_config: Any) -> Any:
+    from vllm.v1.structured_output import StructuredOutputManager
+
+    return StructuredOutputManager(vllm_config)

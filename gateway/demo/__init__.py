@@ -1,8 +1,5 @@
 """`justitia demo`: the same applications through a real engine and a real gateway, once under each policy.
 
-traces    recorded applications and arrival times: reading and checking files
-sample    the workload used when no file is given, made from a seed
-workload  which applications arrive when
 prompts   recorded lengths and texts → requests that the engine at hand can take
 replay    applications' calls in their order, on time; what became of each
 client    one call: the OpenAI client against a gateway

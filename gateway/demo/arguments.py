@@ -4,10 +4,11 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.demo.sample import sample_applications
-from gateway.demo.traces import read_applications, read_arrivals
-from gateway.demo.workload import Workload, drawn, poisson_arrivals, scaled_arrivals
+from gateway.argument_types import positive_float, positive_int
 from gateway.fairness.policies import POLICY_NAMES
+from gateway.workloads.sample import sample_applications
+from gateway.workloads.traces import read_applications, read_arrivals
+from gateway.workloads.workload import Workload, drawn, poisson_arrivals, scaled_arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def _add_comparison(group: "argparse._ArgumentGroup") -> None:
     )
     add(
         "--rounds",
-        type=_positive_int,
+        type=positive_int,
         default=1,
         metavar="N",
         help="times each policy runs; each round begins with another one (default: 1)",
@@ -91,19 +92,19 @@ def _add_workload(group: "argparse._ArgumentGroup") -> None:
     )
     add(
         "--applications",
-        type=_positive_int,
+        type=positive_int,
         metavar="N",
         help=f"how many (default: {sample.applications}; {traces.applications} with --traces)",
     )
     add(
         "--window-s",
-        type=_positive_float,
+        type=positive_float,
         metavar="S",
         help=f"seconds in which they all arrive (default: {sample.window_s:.0f}; {traces.window_s:.0f} with --traces)",
     )
     add(
         "--time-scale",
-        type=_positive_float,
+        type=positive_float,
         default=1.0,
         metavar="X",
         help="stretches the recorded delays between calls (default: 1)",
@@ -118,13 +119,13 @@ def _add_engine(group: "argparse._ArgumentGroup") -> None:
     add("--model", default="tiny", metavar="MODEL", help="what to serve (default: a tiny model made on the spot)")
     add(
         "--kv-blocks",
-        type=_positive_int,
+        type=positive_int,
         metavar="B",
         help=f"KV memory in blocks (default: {sample.kv_blocks}; {traces.kv_blocks} with --traces)",
     )
     add(
         "--max-model-len",
-        type=_positive_int,
+        type=positive_int,
         metavar="L",
         help="longest call in tokens; longer prompts are clipped"
         f" (default: {sample.max_model_len}; {traces.max_model_len} with --traces)",
@@ -155,20 +156,6 @@ def workload_of(args: argparse.Namespace) -> Workload:
     else:
         arrivals_s = scaled_arrivals(read_arrivals(args.arrivals), sizes.applications, sizes.window_s)
     return Workload(tuple(applications), arrivals_s)
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
 
 
 def _port(text: str) -> int:

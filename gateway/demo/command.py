@@ -27,9 +27,9 @@ from gateway.demo.report import raw, table
 from gateway.demo.stage import EngineChoice, RunChoice, RunningEngine, all_runs, engine, kept, prepared_workload
 from gateway.demo.surroundings import machine, versions
 from gateway.demo.terminal import Terminal
-from gateway.demo.traces import TraceError
-from gateway.demo.workload import Workload, WorkloadError
 from gateway.fairness.policies import PolicyName
+from gateway.workloads.traces import TraceError
+from gateway.workloads.workload import Workload, WorkloadError
 
 _EXAMPLES = """examples:
   justitia demo --keep

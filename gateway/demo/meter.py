@@ -9,7 +9,7 @@ from statistics import fmean
 
 import httpx
 
-from gateway.demo.traces import Message
+from gateway.workloads.traces import Message
 
 _INTERVAL_S = 1.0
 _IDLE_TIMEOUT_S = 60.0

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.demo.traces import Message, RecordedApplication, RecordedCall
-from gateway.demo.workload import Workload
 from gateway.fairness.cost import application_cost
 from gateway.fairness.units import KvTokenTime, Tokens
+from gateway.workloads.traces import Message, RecordedApplication, RecordedCall
+from gateway.workloads.workload import Workload
 
 _VOCABULARY = (
     "time people way water word part number place sound year work back thing name sentence line set end home hand "

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.demo.meter import EngineReading
 from gateway.demo.replay import ApplicationRecord
+from gateway.figures import aligned, percentile
 
 BASELINE = "fcfs"
 """What ratios refer to; the first policy where it was not run."""
@@ -97,17 +98,6 @@ class JctSummary:
     """Of the means: this policy's to the baseline's."""
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Linear between the nearest ranks; NaN of nothing."""
-    if not values:
-        return math.nan
-    ordered = sorted(values)
-    position = share * (len(ordered) - 1)
-    below = math.floor(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
-
-
 def policies_of(runs: Sequence[RunRecord]) -> list[str]:
     """In the order in which they first ran."""
     return list(dict.fromkeys(run.policy for run in runs))
@@ -176,7 +166,7 @@ def table(runs: Sequence[RunRecord]) -> str:
         ["policy", "makespan", "calls", "failed", "KV mean", "KV > 90 %", "not served", "preempted", "steps"]
     ]
     engine_rows += [_engine_row(policy, [run for run in runs if run.policy == policy]) for policy in policies_of(runs)]
-    return f"{_aligned(jct_rows, left=(0, 2))}\n\n{_aligned(engine_rows, left=(0,))}"
+    return f"{aligned(jct_rows, left=(0, 2))}\n\n{aligned(engine_rows, left=(0,))}"
 
 
 def _baseline_name(runs: Sequence[RunRecord]) -> str:
@@ -197,19 +187,6 @@ def _engine_row(policy: str, runs: Sequence[RunRecord]) -> list[str]:
         str(sum(use.preemptions for use in uses)),
         f"{fmean(use.steps for use in uses):.0f}",
     ]
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
 
 
 def raw(runs: Sequence[RunRecord]) -> dict[str, Any]:

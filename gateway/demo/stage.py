@@ -21,8 +21,8 @@ from gateway.demo.prompts import PreparedApplication, prepared
 from gateway.demo.replay import replayed
 from gateway.demo.report import RunRecord
 from gateway.demo.surroundings import StolenTime
-from gateway.demo.workload import Workload
 from gateway.fairness.policies import PolicyName
+from gateway.workloads.workload import Workload
 
 _PROGRAM = (sys.executable, "-m", "gateway.cli")
 _ENGINE_START_TIMEOUT_S = 900.0

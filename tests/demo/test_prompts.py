@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.demo.prompts import PromptTooLong, prepared
-from gateway.demo.traces import Message, RecordedApplication, RecordedCall
-from gateway.demo.workload import Workload
 from gateway.fairness.cost import call_cost
+from gateway.workloads.traces import Message, RecordedApplication, RecordedCall
+from gateway.workloads.workload import Workload
 
 
 class Words:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.demo.traces import RecordedApplication
+from gateway.workloads.traces import RecordedApplication
 
 
 class WorkloadError(Exception):

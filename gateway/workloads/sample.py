@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from gateway.demo.traces import RecordedApplication, RecordedCall
+from gateway.workloads.traces import RecordedApplication, RecordedCall
 
 SHARES: Mapping[str, float] = MappingProxyType(
     {"question": 0.50, "tool_agent": 0.25, "map_reduce": 0.20, "report": 0.05}

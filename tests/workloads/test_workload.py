@@ -1,7 +1,7 @@
 import pytest
 
-from gateway.demo.sample import SHARES, sample_applications
-from gateway.demo.workload import WorkloadError, drawn, poisson_arrivals, scaled_arrivals
+from gateway.workloads.sample import SHARES, sample_applications
+from gateway.workloads.workload import WorkloadError, drawn, poisson_arrivals, scaled_arrivals
 
 
 def test_the_sample_is_a_function_of_its_seed() -> None:

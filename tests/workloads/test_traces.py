@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.demo.traces import TraceError, read_applications, read_arrivals
+from gateway.workloads.traces import TraceError, read_applications, read_arrivals
 
 
 def call(call_id: int, **changes: Any) -> dict[str, Any]:

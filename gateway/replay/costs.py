@@ -1,0 +1,61 @@
+"""What is predicted for an application when it arrives: its true cost, or that cost with a known error."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Literal
+
+from gateway.fairness.cost import call_cost, token_cost
+from gateway.fairness.units import KvTokenTime, Tokens
+from gateway.workloads.traces import RecordedApplication
+
+CostModel = Literal["oracle", "kind-mean", "tokens"]
+Costs = Sequence[KvTokenTime]
+
+
+def true_cost(application: RecordedApplication) -> KvTokenTime:
+    """KV token-time of all its calls, no prefix shared."""
+    return KvTokenTime(sum(call_cost(Tokens(c.prompt_tokens), Tokens(c.completion_tokens)) for c in application.calls))
+
+
+def oracle(applications: Sequence[RecordedApplication]) -> Costs:
+    return [true_cost(application) for application in applications]
+
+
+def kind_mean(applications: Sequence[RecordedApplication], seen: Sequence[RecordedApplication]) -> Costs:
+    """The mean over the runs of its kind in `seen`, which may be the whole recording."""
+    by_kind: dict[str, list[float]] = {}
+    for application in seen:
+        by_kind.setdefault(application.kind, []).append(true_cost(application))
+    means = {kind: fmean(costs) for kind, costs in by_kind.items()}
+    return [KvTokenTime(means[application.kind]) for application in applications]
+
+
+def tokens(applications: Sequence[RecordedApplication]) -> Costs:
+    """p + 2d over its calls, scaled so that all together cost what they truly do: only the proportions are wrong."""
+    raw = [
+        sum(token_cost(Tokens(c.prompt_tokens), Tokens(c.completion_tokens)) for c in application.calls)
+        for application in applications
+    ]
+    scale = sum(oracle(applications)) / sum(raw)
+    return [KvTokenTime(scale * cost) for cost in raw]
+
+
+def noisy(costs: Costs, share: float, seed: int) -> Costs:
+    """Each times a factor drawn evenly from 1 ± share."""
+    draw = random.Random(seed)
+    return [KvTokenTime(cost * draw.uniform(1 - share, 1 + share)) for cost in costs]
+
+
+def largest_divided(costs: Costs, count: int, divisor: float) -> Costs:
+    """The `count` largest, guessed far too small."""
+    bar = sorted(costs, reverse=True)[count - 1] if count else math.inf
+    return [KvTokenTime(cost / divisor) if cost >= bar else cost for cost in costs]
+
+
+PREDICTORS: dict[CostModel, Callable[[Sequence[RecordedApplication], Sequence[RecordedApplication]], Costs]] = {
+    "oracle": lambda applications, _: oracle(applications),
+    "kind-mean": kind_mean,
+    "tokens": lambda applications, _: tokens(applications),
+}

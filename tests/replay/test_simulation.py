@@ -1,0 +1,151 @@
+"""The event loop, on vLLM's real scheduler: times by hand, order by policy, nothing lost, the same every time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from gateway.fairness.policies import PolicyName
+from gateway.fairness.units import ApplicationId, KvTokenTime
+from gateway.replay.costs import oracle
+from gateway.replay.measures import lateness_to_gps, measures, ratios_to
+from gateway.replay.prompts import Prompts
+from gateway.replay.simulation import Run, SimulatedApplication, Simulation, Timing
+from gateway.replay.step_time import StepTime
+from gateway.workloads.sample import sample_applications
+from gateway.workloads.traces import RecordedApplication, RecordedCall
+from gateway.workloads.workload import poisson_arrivals
+
+STEP = StepTime(base_s=1.0, per_token_s=0.01, per_kv_token_s=0.001)
+TRANSIT_S = 0.25
+MAX_LEN = 1024
+
+Simulate = Callable[..., Run]
+
+
+@pytest.fixture
+def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
+    def run(
+        applications: Sequence[RecordedApplication],
+        arrivals_s: Sequence[float],
+        policy: PolicyName = "justitia",
+        *,
+        costs: Sequence[float] | None = None,
+        are_shared: bool = False,
+        step: StepTime = STEP,
+    ) -> Run:
+        from engine_patch.simulated import PLAIN_TOKEN, SimulatedEngine
+
+        engine = SimulatedEngine(
+            (vllm_config, structured_output_manager),
+            num_blocks=64,
+            block_size=16,
+            max_num_seqs=8,
+            token_budget=2048,
+            has_prefix_caching=are_shared,
+        )
+        prompts = Prompts(PLAIN_TOKEN, MAX_LEN, are_shared=are_shared)
+        prepared = [
+            SimulatedApplication(
+                ApplicationId(application.app_id),
+                application.kind,
+                arrives_at,
+                application.calls,
+                prompts.of(number, application),
+                KvTokenTime(cost),
+            )
+            for number, (application, arrives_at, cost) in enumerate(
+                zip(applications, arrivals_s, costs or oracle(applications), strict=True)
+            )
+        ]
+        return Simulation(prepared, policy, engine, Timing(step, transit_s=TRANSIT_S), margin=4).run()
+
+    return run
+
+
+def application(name: str, *calls: RecordedCall) -> RecordedApplication:
+    return RecordedApplication(name, name.rstrip("0123456789"), calls, "What was asked.")
+
+
+def one_call(prompt_tokens: int, completion_tokens: int, **fields: Any) -> RecordedCall:
+    return RecordedCall(
+        **{"call_id": 0, "after": (), "extends": None, "delay_s": 0.0, **fields},
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+    )
+
+
+def test_one_call_alone_takes_its_steps_and_no_more(simulate: Simulate) -> None:
+    run = simulate([application("a", one_call(30, 3))], [10.0])
+    # It has 30 tokens computed in the first step; what it has in memory is read in each.
+    steps = (1 + 0.30 + 0.030) + (1 + 0.01 + 0.031) + (1 + 0.01 + 0.032)
+    assert run.completions[0].finished_at == pytest.approx(10.0 + TRANSIT_S + steps)
+    assert (run.num_steps, run.preemptions) == (3, 0)
+    # Two blocks of 16 over three iterations; the third token is never computed upon.
+    assert run.completions[0].service == 3 * 32
+
+
+def test_a_call_waits_for_those_before_it_and_for_its_tool(simulate: Simulate) -> None:
+    first = one_call(16, 1)
+    alone = simulate([application("a", first)], [0.0]).completions[0].jct_s
+    second = one_call(16, 1, call_id=1, after=(0,), delay_s=7.0)
+    both = simulate([application("a", first, second)], [0.0]).completions[0].jct_s
+    assert both == pytest.approx(2 * alone + 7.0)
+
+
+def test_the_policy_decides_who_waits(simulate: Simulate) -> None:
+    """A large application fills the memory, another large one and a small one come in that order."""
+    large = [one_call(200, 100, call_id=number) for number in range(6)]
+    workload = [application("first", *large), application("second", *large), application("small", one_call(200, 20))]
+    finished = {}
+    for policy in ("fcfs", "justitia"):
+        run = simulate(workload, [0.0, 1.0, 2.0], policy)
+        finished[policy] = [
+            completion.application_id for completion in sorted(run.completions, key=lambda c: c.finished_at)
+        ]
+    assert finished["fcfs"].index("small") > finished["fcfs"].index("first")
+    assert finished["justitia"] == ["small", "first", "second"]
+
+
+def test_shared_prefixes_are_computed_once(simulate: Simulate) -> None:
+    first = one_call(320, 1)
+    second = one_call(330, 1, call_id=1, after=(0,), extends=0)
+    apart = simulate([application("a", first, second)], [0.0], are_shared=False).completions[0].jct_s
+    shared = simulate([application("a", first, second)], [0.0], are_shared=True).completions[0].jct_s
+    assert apart - shared == pytest.approx(0.01 * 320)
+
+
+@pytest.mark.parametrize("policy", ["justitia", "fcfs", "vtc", "las", "srjf", "sjf", "app-fcfs"])
+def test_everybody_finishes_and_the_account_adds_up(simulate: Simulate, policy: PolicyName) -> None:
+    workload = sample_applications(40, seed=3)
+    run = simulate(workload, poisson_arrivals(40, 30.0, seed=3), policy, step=StepTime(0.02, 1e-5, 1e-7))
+    assert all(completion.jct_s > 0 for completion in run.completions)
+    assert len(run.completions) == 40
+    served = sum(completion.service for completion in run.completions)
+    assert served == pytest.approx(max(completion.service_at_finish for completion in run.completions), rel=0.01)
+
+
+def test_the_same_workload_gives_the_same_run(simulate: Simulate) -> None:
+    workload, arrivals_s = sample_applications(30, seed=5), poisson_arrivals(30, 5.0, seed=5)
+    assert simulate(workload, arrivals_s) == simulate(workload, arrivals_s)
+
+
+def test_lateness_to_the_fluid_server_by_hand(simulate: Simulate) -> None:
+    """Alone, an application is never late; and two at once finish, one before and one with the fluid server."""
+    alone = simulate([application("a", one_call(160, 10))], [0.0])
+    assert lateness_to_gps(alone) == pytest.approx([0.0], abs=1.0)
+    both = simulate([application("a", one_call(480, 100)), application("b", one_call(480, 100))], [0.0, 0.0])
+    early, late = sorted(lateness_to_gps(both))
+    assert early <= 0
+    assert late <= both.completions[0].service
+
+
+def test_measures_compare_with_vtc(simulate: Simulate) -> None:
+    workload, arrivals_s = sample_applications(20, seed=2), poisson_arrivals(20, 5.0, seed=2)
+    vtc, ours = (simulate(workload, arrivals_s, policy) for policy in ("vtc", "justitia"))
+    report = measures(ours, vtc)
+    ratios = ratios_to(ours, vtc)
+    assert report.worst_ratio_to_vtc == pytest.approx(max(ratios), abs=1e-3)
+    assert report.share_later_than_vtc == sum(ratio > 1 for ratio in ratios) / 20
+    assert sum(kind.applications for kind in report.by_kind.values()) == 20
+    assert measures(vtc).share_later_than_vtc is None
