@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.simulate import BLOCK_SIZE, LATE_RULE, simulate
+from benchmarks.simulate import BLOCK_SIZE, simulate
 from benchmarks.workloads import suite
 from gateway.demo.surroundings import machine, versions
 from gateway.fairness.policies import PolicyName
@@ -64,7 +64,7 @@ def study(seed: int) -> list[dict[str, Any]]:
     for name, policy, cost_model in RUNS:
         predicted = costs.PREDICTORS[cost_model](workload.applications, recorded)
         began = time.perf_counter()
-        run = simulate(workload, policy, predicted, kv_blocks=KV_BLOCKS, late_rule=LATE_RULE)
+        run = simulate(workload, policy, predicted, kv_blocks=KV_BLOCKS)
         elapsed_s = time.perf_counter() - began
         vtc = vtc or run
         longest = max(call.completion_tokens for application in workload.applications for call in application.calls)

@@ -5,10 +5,11 @@ from functools import cache
 from typing import Any
 
 from engine_patch.simulated import PLAIN_TOKEN, SimulatedEngine, load_config
+from gateway.fairness.cost import counted_cost
 from gateway.fairness.policies import PolicyName
 from gateway.fairness.units import ApplicationId, KvTokenTime
 from gateway.replay.prompts import Prompts
-from gateway.replay.simulation import LateRule, Run, SimulatedApplication, Simulation, Timing, frozen
+from gateway.replay.simulation import LateRule, Run, SimulatedApplication, Simulation, Timing
 from gateway.replay.step_time import StepTime
 from gateway.settings import SchedulingSettings
 from gateway.tiny_model import ensure_tiny_model
@@ -30,7 +31,7 @@ def simulate(
     costs: Sequence[KvTokenTime],
     *,
     kv_blocks: int = 459,
-    late_rule: LateRule = frozen,
+    late_rule: LateRule = counted_cost,
     has_prefix_caching: bool = False,
 ) -> Run:
     engine = SimulatedEngine(

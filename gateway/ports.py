@@ -89,11 +89,12 @@ class StateStore(Protocol):
         ...
 
     async def revise(self, application_id: ApplicationId, cost: KvTokenTime) -> Standing | None:
-        """A new estimate of the total cost: F = S + cost/weight."""
+        """A new estimate of the total cost: F = S + cost/weight, for the cost that `counted_cost` (`fairness`) says."""
         ...
 
     async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
-        """Add what an ended call really cost to the application's `service`. Does not touch the clock."""
+        """Add what an ended call really cost to the application's `service`. V stays; F moves if the application has
+        had more than was predicted (`fairness.cost.counted_cost`)."""
         ...
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:

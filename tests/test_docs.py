@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks import late_table
 from benchmarks.demo_table import RESULT, demo_table
 from gateway.metrics import Metrics
 from gateway.settings_command import settings_table
@@ -34,3 +35,10 @@ def test_the_readme_shows_what_was_measured() -> None:
     found = re.search(r"<!-- demo -->\n(.*)\n<!-- /demo -->", text, re.DOTALL)
     assert found is not None
     assert found.group(1).strip() == demo_table(json.loads(RESULT.read_text())), "python benchmarks/demo_table.py"
+
+
+def test_the_late_rule_shows_what_was_measured() -> None:
+    text = (DOCS / "algorithm.md").read_text()
+    found = re.search(r"<!-- late -->\n(.*)\n<!-- /late -->", text, re.DOTALL)
+    assert found is not None
+    assert found.group(1) == late_table.late_table(json.loads(late_table.RESULT.read_text()))

@@ -38,18 +38,25 @@ Of 120 of service, 100 go half and half until V meets F of B. B has left GPS, so
     (100.0, [])
 
 What is approximated. A call in progress is not stopped for a newcomer with a smaller F, and memory comes in whole
-calls, so an application can finish later than in GPS. The paper bounds this delay; in our reading
+calls, so an application can finish later than in GPS: by at most 2·M·D of service, where M is the engine's memory in
+tokens and D the longest stay of a call in iterations, if all of its calls are there when it arrives.
 
-    f − f_GPS ≤ 2·c_max + C_max / M        (M: KV tokens of the engine; to be derived, not relied on)
-
-Costs are predictions while an application runs: a wrong one can cost latency, and settling on close puts the books
-right. docs/algorithm.md has the derivation, a longer example and what departs from the paper.
+Costs are predictions while an application runs. One that has had more than was predicted is placed by what it has had
+(`cost.counted_cost`), and settling on close puts the books right. docs/algorithm.md has the derivations, a longer
+example and what departs from the paper.
 
 `policies` puts this order and six others behind one type. The package is pure: no clock but the virtual one, no log, no
 await, nothing but the standard library. It is fed events and answers with numbers.
 """
 
-from gateway.fairness.cost import application_cost, call_cost, remaining_cost, settled_call_cost, token_cost
+from gateway.fairness.cost import (
+    application_cost,
+    call_cost,
+    counted_cost,
+    remaining_cost,
+    settled_call_cost,
+    token_cost,
+)
 from gateway.fairness.gps import FluidArrival, FluidFinish, fluid_gps
 from gateway.fairness.policies import (
     POLICY_NAMES,
@@ -82,6 +89,7 @@ __all__ = [
     "Weight",
     "application_cost",
     "call_cost",
+    "counted_cost",
     "fluid_gps",
     "policy_named",
     "remaining_cost",

@@ -36,6 +36,12 @@ def settled_call_cost(prompt_tokens: Tokens, output_tokens: Tokens, measured: Kv
     return call_cost(prompt_tokens, output_tokens) if measured is None else measured
 
 
+def counted_cost(predicted_cost: KvTokenTime, service: KvTokenTime) -> KvTokenTime:
+    """The late rule: the cost that an application's finish time goes by. Its prediction, or, once it has had more than
+    that, what it has had: the least that it can still turn out to cost."""
+    return max(predicted_cost, service)
+
+
 def remaining_cost(predicted_cost: KvTokenTime, service: KvTokenTime) -> KvTokenTime:
     """What is left of a prediction after `service`; nothing when it was too small."""
     return KvTokenTime(max(0.0, predicted_cost - service))

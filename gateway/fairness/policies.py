@@ -78,7 +78,7 @@ class Justitia(Policy):
     Inputs: the virtual finish time F; through it the predicted cost and the weight.
     Configuration: none.
     Trade-offs: near shortest-first in mean completion time and near GPS for each application; only as good as the
-    predictions: one that was guessed far too small keeps its place at the head (a rule for the late is not done yet).
+    predictions: one that was guessed too small goes first until it has had that much (`cost.counted_cost`).
     """
 
     name = "justitia"

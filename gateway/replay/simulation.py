@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from gateway.engines.wire import rank_to_wire
-from gateway.fairness.cost import call_cost
+from gateway.fairness.cost import call_cost, counted_cost
 from gateway.fairness.policies import PolicyName, policy_named
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime
 from gateway.fairness.virtual_clock import VirtualClock
@@ -142,11 +142,6 @@ LateRule = Callable[[KvTokenTime, KvTokenTime], KvTokenTime]
 """(predicted cost, service attained) → the cost that its finish time goes by."""
 
 
-def frozen(predicted_cost: KvTokenTime, service: KvTokenTime) -> KvTokenTime:
-    """As if predictions were never too small."""
-    return predicted_cost
-
-
 class Simulation:
     """Make one for each run; `engine` must be fresh."""
 
@@ -158,7 +153,7 @@ class Simulation:
         timing: Timing,
         *,
         margin: int,
-        late_rule: LateRule = frozen,
+        late_rule: LateRule = counted_cost,
     ) -> None:
         self._applications = applications
         self._policy: PolicyName = policy

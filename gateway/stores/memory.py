@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from gateway.fairness.cost import counted_cost
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.fairness.virtual_clock import MAX_COST, VirtualClock
 from gateway.ports import ApplicationRecord, Arrival, Snapshot, Standing
@@ -92,7 +93,7 @@ class MemoryStore:
         if application is None:
             return None
         application.predicted_cost = cost
-        self._clock.revise(application_id, cost)
+        self._clock.revise(application_id, counted_cost(cost, application.service))
         return self._standing(application_id)
 
     async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
@@ -104,6 +105,9 @@ class MemoryStore:
             return None
         application.service = KvTokenTime(min(application.service + service, MAX_COST))
         application.last_seen_at = max(application.last_seen_at, now)
+        counted = counted_cost(application.predicted_cost, application.service)
+        if counted != application.predicted_cost:
+            self._clock.revise(application_id, counted)
         return self._standing(application_id)
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:

@@ -43,6 +43,22 @@ async def test_the_smaller_application_goes_first() -> None:
     assert waiting[1].lease is not None
 
 
+async def test_one_that_has_had_more_than_was_predicted_waits_behind_the_smaller() -> None:
+    world = await ready(capacity=100)
+    guessed_too_small = await started(world, "a", cost=10)
+    guessed_too_small.complete(service=5000.0)
+    await world.settle()
+    await world.read()
+    await world.sweep()
+    await started(world, "blocker", cost=1)
+    late = await started(world, "a")
+    assert late.lease is not None  # the one that waits inside the engine
+    assert late.lease.virtual_finish_time == 5000
+    smaller, larger = [await started(world, name, cost=cost) for name, cost in (("b", 4000), ("c", 6000))]
+    assert smaller.lease is not None
+    assert larger.lease is None
+
+
 async def test_every_outcome_is_told_apart() -> None:
     world = await ready(capacity=100, max_queued_calls=1, queue_timeout_s=10.0)
     running, leaving, failing = [await started(world, "a", tokens=tokens) for tokens in (50, 50, 50)]

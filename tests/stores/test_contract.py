@@ -160,6 +160,44 @@ async def test_charges_add_up_and_leave_the_clock_alone(store: StateStore) -> No
     assert charged.virtual_time == 0
 
 
+async def test_one_that_has_had_more_than_was_predicted_is_placed_by_what_it_has_had(store: StateStore) -> None:
+    await store.arrive(arrival("a", 100, weight=2000), NOW)
+    await store.arrive(arrival("b", 400), NOW)
+    in_time = await store.charge(A, cost(99), NOW)
+    assert in_time is not None
+    assert in_time.application.virtual_finish_time == 50
+    late = await store.charge(A, cost(52), NOW)
+    assert late is not None
+    assert late.application.virtual_finish_time == 151 / 2
+    assert late.application.predicted_cost == 100
+    assert await store.serve(cost(3 * 60)) == 60  # at 50 it would have left GPS
+    assert await backlogged(store) == "ab"
+    again = await store.charge(A, cost(849), NOW)
+    assert again is not None
+    assert again.application.virtual_finish_time == 500
+    assert await backlogged(store) == "ba"
+
+
+async def test_the_late_come_back_to_gps(store: StateStore) -> None:
+    await store.arrive(arrival("a", 100), NOW)
+    await store.arrive(arrival("b", 400), NOW)
+    assert await store.serve(cost(220)) == 120
+    assert await backlogged(store) == "b"
+    await store.charge(A, cost(300), NOW)
+    assert await backlogged(store) == "ab"
+
+
+async def test_an_estimate_below_what_was_attained_counts_for_nothing(store: StateStore) -> None:
+    await store.arrive(arrival("a", 100), NOW)
+    await store.charge(A, cost(80), NOW)
+    revised = await store.revise(A, cost(20))
+    assert revised is not None
+    assert (revised.application.predicted_cost, revised.application.virtual_finish_time) == (20, 80)
+    raised = await store.revise(A, cost(90))
+    assert raised is not None
+    assert raised.application.virtual_finish_time == 90
+
+
 async def test_charges_stop_where_a_cost_does_and_can_still_be_settled(store: StateStore) -> None:
     await store.arrive(arrival("a", 100), NOW)
     for _ in range(2):

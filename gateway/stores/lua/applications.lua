@@ -27,6 +27,11 @@ local function settle(application, id, cost)
   finish_at(application, id, tonumber(tag[1]), cost, tonumber(tag[2]))
 end
 
+-- The late rule of gateway/fairness/cost.py, to the bit.
+local function counted(predicted_cost, service)
+  return math.max(predicted_cost, service)
+end
+
 local function forget(application, id)
   call('DEL', application)
   call('ZREM', OPEN, id)

@@ -2,11 +2,15 @@
 local application, id = KEYS[7], ARGV[3]
 local service, now, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local charged = call('HGET', application, 'service')
+local charged, predicted = unpack(call('HMGET', application, 'service', 'predicted_cost'))
 if not charged then
   return false
 end
-call('HSET', application, 'service', text(math.min(tonumber(charged) + service, most)))
+local total, cost = math.min(tonumber(charged) + service, most), tonumber(predicted)
+call('HSET', application, 'service', text(total))
+if counted(cost, total) ~= cost then
+  settle(application, id, total)
+end
 see(application, id, now)
 save()
 return { text(virtual_time), standing(application) }
