@@ -4,6 +4,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _engines(args: argparse.Namespace) -> tuple[Callable[[], EngineModel], int]:
     """What makes a fresh engine, and the token that its model always answers."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it logs to stdout, which is for our answer
     simulator: Any = importlib.import_module("engine_patch.simulated")  # with vLLM, which the gateway runs without
     config = simulator.load_config(str(ensure_tiny_model()))
 

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,13 @@ def test_one_object_a_policy_with_the_fields_of_the_contract(capsys: pytest.Capt
     fields |= {"worst_ratio_to_vtc", "preemptions", "engine_steps", "by_kind"}
     assert fields <= reports[0].keys()
     assert reports[0]["applications"] == 12
+
+
+def test_nothing_else_is_on_stdout() -> None:
+    """In a process of its own: vLLM sets up its log when it is first imported."""
+    command = [sys.executable, "-m", "gateway.cli", "replay", *SIZE, "--json", "--policy", "justitia"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["policy"] == "justitia"
 
 
 @pytest.mark.parametrize(
