@@ -60,7 +60,7 @@ FAULTS: list[dict[str, str]] = [
     {
         "file": "gateway/engines/vllm.py",
         "old": "if response.status in (401, 403):",
-        "new": "if response.status in (401, 403) and path != '/justitia/state?since=0':",
+        "new": "if response.status == 403:",
         "why": "a wrong token is not named as the reason",
         "tests": "tests/engines/test_vllm.py -k token",
     },
