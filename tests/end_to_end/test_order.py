@@ -17,7 +17,8 @@ COSTS = {"elephant": 9e6, "dog": 3e5, "cat": 1e5, "mouse": 2e4, "ant": 5e3}
 
 
 async def fill_the_engine(gateway: RunningGateway, engine: RunningEngine) -> tuple[asyncio.Task[None], int]:
-    """An application that takes every sequence slot, twice over, so that what comes then must queue."""
+    """An application that takes every sequence slot for a while, so that what comes then must queue. (When its first
+    calls have ended it has had far more than it declared, and the rest of them goes where that puts it.)"""
     mark = engine.mark()
     await declare(gateway, "blocker", 1.0)
 

@@ -122,6 +122,7 @@ async def test_sixty_clients_who_leave_free_everything_and_are_all_on_record(cli
 
 
 async def test_a_rerank_over_http_turns_the_queue_round(engine: RunningEngine, client: httpx.AsyncClient) -> None:
+    mark = engine.mark()
     async with asyncio.TaskGroup() as calls:
         for number in range(4):  # fill all four slots for two seconds or so
             calls.create_task(_complete(client, 2000 + number, "holder", 0, max_tokens=450))
@@ -131,10 +132,10 @@ async def test_a_rerank_over_http_turns_the_queue_round(engine: RunningEngine, c
         await _until(client, lambda state: len(state["waiting_calls"]) == 6)
         response = await client.post("/justitia/ranks", json={"ranks": {"z": 1, "y": 2, "nobody": 3}})
         assert (response.status_code, response.json()) == (200, {"reranked": 4})
-    scheduled = [event["call_id"] for event in engine.events() if event["event"] == "scheduled"]
+    scheduled = [event["call_id"] for event in engine.events(mark) if event["event"] == "scheduled"]
     places = {scheduled.index(_call_id(2010 + number)): number for number in range(6)}
     assert [places[place] // 2 for place in sorted(places)] == [2, 2, 1, 1, 0, 0]
-    assert [event["application_id"] for event in engine.events() if event["event"] == "reranked"] == [
+    assert [event["application_id"] for event in engine.events(mark) if event["event"] == "reranked"] == [
         "y",
         "y",
         "z",
