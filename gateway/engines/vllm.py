@@ -88,8 +88,10 @@ class VllmEngine:
         await self._upstream.aclose()
 
     async def _stock_mode(self) -> str:
-        text = await self._find("/server_info?config_format=json", [])
-        return "priority" if text is not None and _scheduling_policy(text) == "priority" else "unordered"
+        # An error here leaves the policy unknown and the server well: vLLM lists its packages for this answer, which
+        # fails where neither pip nor uv is at hand.
+        _, text = await self._answer("GET", "/server_info?config_format=json", [], b"")
+        return "priority" if _scheduling_policy(text) == "priority" else "unordered"
 
     async def _get(self, path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
         text = await self._find(path, headers)
@@ -103,22 +105,28 @@ class VllmEngine:
 
     async def _ask(self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes | None:
         """One short question and its whole answer; None for a 404."""
+        status, text = await self._answer(method, path, headers, body)
+        if status == 404:
+            return None
+        if status in (401, 403):
+            raise EngineUnreachable(f"engine {self.name} refuses our key or token for {path} ({status})")
+        if status != 200:
+            raise EngineUnreachable(f"engine {self.name} answered {status} to {path}")
+        return text
+
+    async def _answer(
+        self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> tuple[int, bytes]:
+        """(status, text)."""
         try:
             async with asyncio.timeout(self._settings.state_timeout_s):
                 response = await self._upstream.send(method, self._url(path), headers, body)
                 try:
-                    text = await response.read(MAX_STATE_BYTES)
+                    return response.status, await response.read(MAX_STATE_BYTES)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
             raise EngineTimeout(f"engine {self.name} has not answered {path} in time") from error
-        if response.status == 404:
-            return None
-        if response.status in (401, 403):
-            raise EngineUnreachable(f"engine {self.name} refuses our key or token for {path} ({response.status})")
-        if response.status != 200:
-            raise EngineUnreachable(f"engine {self.name} answered {response.status} to {path}")
-        return text
 
     def _url(self, path: str) -> httpx.URL:
         path, _, query = path.partition("?")

@@ -279,6 +279,14 @@ async def test_the_development_route_tells_the_policy(
     assert (await engine.probe()).name == mode
 
 
+async def test_a_development_route_that_fails_tells_nothing_and_breaks_nothing(
+    server: FakeVllm, engine: VllmEngine
+) -> None:
+    server.is_patched = False
+    server.server_info, server.server_info_status = {"error": {"message": "no pip"}}, 500
+    assert (await engine.probe()).name == "unordered"
+
+
 async def test_the_token_is_sent(server: FakeVllm) -> None:
     server.token = "secret"
     engine = VllmEngine(server.url, EngineSettings(token="secret"))

@@ -153,6 +153,7 @@ class FakeVllm:
         self.token: str | None = None
         self.server_info: object = None
         """What the development route tells; None: there is no such route."""
+        self.server_info_status = 200
         self.on_state: Script | None = None
         self.on_models: Script | None = None
         self._incarnation = time.time_ns()
@@ -247,7 +248,7 @@ class FakeVllm:
         if path == "/metrics":
             return self._metrics
         if path == "/server_info" and self.server_info is not None:
-            return answers(self.server_info)
+            return answers(self.server_info, self.server_info_status)
         if "/v1/" in path:
             return self.on_call
         return answers({"detail": "Not Found"}, 404)
