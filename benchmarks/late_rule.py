@@ -4,27 +4,26 @@ Each rule answers the cost that F = S + cost / weight goes by, from the predicte
 when calls end). Five workloads of 300 applications; predictions exact, noisy, wrong by a factor for the eight largest,
 and the mean of the kind. Mean completion times are relative to exact predictions with frozen tags on the same workload.
 
-    python benchmarks/late_rule.py            writes benchmarks/results/late_rule.json
+    python -m benchmarks.late_rule            writes benchmarks/results/late_rule.json
 """
 
 import argparse
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.simulate import simulate
-from benchmarks.workloads import suite
+from benchmarks.predictions import PREDICTIONS
+from benchmarks.study import STEP
+from benchmarks.workloads import Recipe, as_possible, drawn
 from gateway.fairness.units import KvTokenTime
 from gateway.replay import costs
 from gateway.replay.measures import measures
+from gateway.replay.scenario import EngineShape, Scenario
 from gateway.replay.simulation import LateRule, Run
-from gateway.workloads.traces import RecordedApplication
 
 RESULT = Path(__file__).parent / "results" / "late_rule.json"
-Applications = Sequence[RecordedApplication]
 
 
 def frozen(predicted_cost: KvTokenTime, service: KvTokenTime) -> KvTokenTime:
@@ -57,15 +56,6 @@ RULES: dict[str, LateRule] = {
     "attained, slack 1": attained(1.0),
     "attained x 1.5, slack 0.5": attained(0.5, 1.5),
 }
-PREDICTIONS: dict[str, Callable[[Applications, Applications, int], costs.Costs]] = {
-    "exact": lambda applications, _, __: costs.oracle(applications),
-    "noise 30 %": lambda applications, _, seed: costs.noisy(costs.oracle(applications), 0.3, seed),
-    "8 largest / 100": lambda applications, _, __: costs.largest_divided(costs.oracle(applications), 8, 100),
-    "noise 30 %, 8 largest / 100": lambda applications, _, seed: costs.largest_divided(
-        costs.noisy(costs.oracle(applications), 0.3, seed), 8, 100
-    ),
-    "kind mean": lambda applications, recorded, _: costs.kind_mean(applications, recorded),
-}
 
 
 def main() -> None:
@@ -84,14 +74,15 @@ def main() -> None:
 
 
 def study(seed: int) -> list[dict[str, Any]]:
-    workload, recorded = suite(seed)
+    workload, recorded = drawn(as_possible(Recipe("suite")), seed)
+    scenario = Scenario(workload, EngineShape(), STEP)
     exact = costs.oracle(workload.applications)
-    vtc = simulate(workload, "vtc", exact)
-    rows = [row("vtc", "exact", seed, vtc, vtc), row("srjf", "exact", seed, simulate(workload, "srjf", exact), vtc)]
+    vtc = scenario.run("vtc", exact)
+    rows = [row("vtc", "exact", seed, vtc, vtc), row("srjf", "exact", seed, scenario.run("srjf", exact), vtc)]
     for prediction, predicted in PREDICTIONS.items():
         predictions = predicted(workload.applications, recorded, seed)
         for rule, late_rule in RULES.items():
-            run = simulate(workload, "justitia", predictions, late_rule=late_rule)
+            run = scenario.run("justitia", predictions, late_rule=late_rule)
             rows.append(row(rule, prediction, seed, run, vtc))
     return rows
 

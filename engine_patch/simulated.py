@@ -79,7 +79,11 @@ class SimulatedEngine:
         self._step: SchedulerOutput | None = None
         self._silent: set[str] = set()
         """Calls that have not answered yet."""
+        self._admitted: dict[str, int] = {}
+        """Live calls that have run, with the iteration of their admission."""
         self.num_steps = 0
+        self.longest_stay = 0
+        """Of all ended calls: iterations from admission to end, those it spent preempted included."""
 
     @property
     def has_work(self) -> bool:
@@ -89,6 +93,21 @@ class SimulatedEngine:
     def service(self) -> float:
         """Delivered so far, token·iterations."""
         return float(self._scheduler.justitia.account.total)
+
+    @property
+    def mean_kv_use(self) -> float:
+        """Share of the memory that was held, over all iterations."""
+        account, pool = self._scheduler.justitia.account, self._scheduler.kv_cache_manager.block_pool
+        capacity = (pool.num_gpu_blocks - 1) * account.tokens_per_block
+        return float(account.total / (capacity * account.iterations)) if account.iterations else 0.0
+
+    def live_service(self) -> dict[str, float]:
+        """By application: what its live calls have had so far, token·iterations."""
+        ledger, service = self._scheduler.justitia, {}
+        for request in self._scheduler.requests.values():
+            had = ledger.account.service(request.request_id)
+            service[request.session_id] = service.get(request.session_id, 0.0) + had
+        return service
 
     def trace_to(self, write: Callable[..., None]) -> None:
         """Tell `write` every decision, as `engine_patch.trace` has them."""
@@ -116,7 +135,9 @@ class SimulatedEngine:
         assert self._step is None
         self._step = output = self._scheduler.schedule()
         self.num_steps += 1
-        requests = self._scheduler.requests
+        requests, now = self._scheduler.requests, self._scheduler.justitia.account.iterations
+        for new in output.scheduled_new_reqs:
+            self._admitted[new.req_id] = now
         held = sum(requests[request_id].num_computed_tokens for request_id in output.num_scheduled_tokens)
         return StepWork(output.total_num_scheduled_tokens, held)
 
@@ -133,6 +154,9 @@ class SimulatedEngine:
             if call_id in self._silent and (call_id in ended or self._has_answered(call_id))
         )
         self._silent.difference_update(answering)
+        now = self._scheduler.justitia.account.iterations
+        for call_id in finished:
+            self.longest_stay = max(self.longest_stay, now - self._admitted.pop(call_id, now) + 1)
         return StepEnd(answering, finished)
 
     def state(self, since: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the patch's state route answers, read into an EngineState."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.errors import EngineUnreachable
@@ -19,12 +20,13 @@ def read_patched_state(text: bytes, engine: str) -> EngineState:
                 f"engine {engine}: its patch speaks version {state['version']!r} of the state route,"
                 f" this gateway speaks {STATE_VERSION}"
             )
-        return _state(state)
+        return engine_state(state)
     except (ValueError, KeyError, TypeError) as error:
         raise EngineUnreachable(f"engine {engine}: its state route answered no state ({error!r})") from error
 
 
-def _state(state: dict[str, Any]) -> EngineState:
+def engine_state(state: Mapping[str, Any]) -> EngineState:
+    """From the patch's own fields; raises KeyError, TypeError or ValueError for anything else."""
     return EngineState(
         incarnation=int(state["incarnation"]),
         service=KvTokenTime(float(state["service"])),

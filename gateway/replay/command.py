@@ -1,37 +1,33 @@
 """`justitia replay`: recorded applications through our scheduling code and vLLM's real scheduler, in virtual time."""
 
 import argparse
-import importlib
 import importlib.util
 import json
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gateway.argument_types import positive_float, positive_int
 from gateway.fairness.policies import POLICY_NAMES, PolicyName
-from gateway.fairness.units import ApplicationId
-from gateway.replay.costs import PREDICTORS, Costs
+from gateway.replay.costs import PREDICTORS, oracle
+from gateway.replay.drawing import can_draw, draw
 from gateway.replay.measures import measures, table
-from gateway.replay.prompts import Prompts
-from gateway.replay.simulation import EngineModel, SimulatedApplication, Simulation, Timing
+from gateway.replay.records import record_of, spread_by
+from gateway.replay.scenario import EngineShape, Scenario
 from gateway.replay.step_time import PRESETS
-from gateway.settings import SchedulingSettings
-from gateway.tiny_model import ensure_tiny_model
 from gateway.workloads.sample import sample_applications
 from gateway.workloads.traces import RecordedApplication, TraceError, read_applications, read_arrivals
 from gateway.workloads.workload import Workload, WorkloadError, drawn, poisson_arrivals, scaled_arrivals
 
 _DEFAULT_POLICIES: tuple[PolicyName, ...] = ("vtc", "fcfs", "justitia")
 _SAMPLE_SIZE = 200
-_TOKEN_BUDGET = 2048
-"""vLLM's `max_num_batched_tokens` for a server."""
+_MOMENTS_IN_WINDOW = 100
+_FOLLOWED = 12
+"""Applications whose service over time is drawn."""
 
 _EXAMPLE = """examples:
   justitia replay                                               a made-up sample, seconds
   justitia replay runs.jsonl.gz --policy fcfs justitia --window-s 60 --kv-blocks 2048
+  justitia replay runs.jsonl.gz --policy justitia srjf vtc --figures pictures
   justitia replay runs.jsonl.gz --arrivals arrivals.csv --costs kind-mean --json > result.jsonl
 """
 
@@ -57,6 +53,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add("--seed", type=int, default=1, metavar="K", help="of the choice, the sample and the arrivals (default: 1)")
     add("--costs", choices=tuple(PREDICTORS), default="oracle", help="what is predicted (default: oracle)")
     add("--policy", action="extend", nargs="+", choices=POLICY_NAMES, metavar="P", help=_policy_help())
+    add("--figures", type=Path, metavar="DIR", help="draw what happened, as PNG files in this folder")
     add("--json", action="store_true", help="one JSON object a policy instead of the table")
     parser.set_defaults(run=run)
 
@@ -64,22 +61,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("vllm") is None:
         return _complain("vLLM is not installed: its scheduler is what is simulated (justitia-gateway[engine-cpu])")
+    if args.figures and not can_draw():
+        return _complain("--figures needs matplotlib (justitia-gateway[figures])")
     try:
         recorded, workload = _workload(args)
+        scenario = Scenario(workload, _shape(args), PRESETS[args.step_time])
     except (TraceError, WorkloadError) as error:
         return _complain(str(error))
-    max_len = args.kv_blocks * args.block_size
-    for application in workload.applications:
-        if any(call.completion_tokens >= max_len for call in application.calls):
-            return _complain(f"application {application.app_id}: a call is larger than the KV memory")
-    make_engine, answer_token = _engines(args)
-    prompts = Prompts(answer_token, max_len, are_shared=args.prefix_caching)
-    applications = _prepared(workload, PREDICTORS[args.costs](workload.applications, recorded), prompts)
-    timing, margin = Timing(PRESETS[args.step_time]), SchedulingSettings().dispatch_margin_calls
-    runs = [
-        Simulation(applications, policy, make_engine(), timing, margin=margin).run()
-        for policy in dict.fromkeys(args.policy or _DEFAULT_POLICIES)
-    ]
+    costs = PREDICTORS[args.costs](workload.applications, recorded)
+    every_s = args.window_s / _MOMENTS_IN_WINDOW if args.figures else None
+    policies = dict.fromkeys(args.policy or _DEFAULT_POLICIES)
+    runs = [scenario.run(policy, costs, moments_every_s=every_s) for policy in policies]
     vtc = next((one for one in runs if one.policy == "vtc"), None)
     reports = [measures(one, vtc) for one in runs]
     if args.json:
@@ -87,43 +79,19 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(report.as_dict()))
     else:
         print(table(reports))
+    if args.figures:
+        followed = spread_by(oracle(workload.applications), _FOLLOWED)
+        records = [record_of(one, one.policy, followed) for one in runs]
+        try:
+            files = draw(records, args.figures)
+        except OSError as error:
+            return _complain(f"--figures {args.figures}: {error.strerror or error}")
+        print(f"{len(files)} pictures in {args.figures}", file=sys.stderr)
     return 0
 
 
-def _engines(args: argparse.Namespace) -> tuple[Callable[[], EngineModel], int]:
-    """What makes a fresh engine, and the token that its model always answers."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it logs to stdout, which is for our answer
-    simulator: Any = importlib.import_module("engine_patch.simulated")  # with vLLM, which the gateway runs without
-    config = simulator.load_config(str(ensure_tiny_model()))
-
-    def make() -> EngineModel:
-        engine: EngineModel = simulator.SimulatedEngine(
-            config,
-            num_blocks=args.kv_blocks,
-            block_size=args.block_size,
-            max_num_seqs=args.max_seqs,
-            token_budget=_TOKEN_BUDGET,
-            has_prefix_caching=args.prefix_caching,
-        )
-        return engine
-
-    return make, simulator.PLAIN_TOKEN
-
-
-def _prepared(workload: Workload, costs: Costs, prompts: Prompts) -> list[SimulatedApplication]:
-    return [
-        SimulatedApplication(
-            ApplicationId(f"{application.app_id}#{number}"),  # one run may be drawn twice
-            application.kind,
-            arrives_at,
-            application.calls,
-            prompts.of(number, application),
-            cost,
-        )
-        for number, (application, arrives_at, cost) in enumerate(
-            zip(workload.applications, workload.arrivals_s, costs, strict=True)
-        )
-    ]
+def _shape(args: argparse.Namespace) -> EngineShape:
+    return EngineShape(args.kv_blocks, args.block_size, args.max_seqs, has_prefix_caching=args.prefix_caching)
 
 
 def _workload(args: argparse.Namespace) -> tuple[list[RecordedApplication], Workload]:

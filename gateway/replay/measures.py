@@ -2,17 +2,20 @@
 
 Lateness against another policy is the ratio of one application's completion times in two runs of one workload. Lateness
 against the fluid server is in service, not in seconds: how much the engine had delivered when the application finished,
-less how much GPS needs to have delivered for that (`gateway.fairness.gps`), over the same arrivals and with what each
-application really held as its cost. Below zero: earlier than under exactly fair sharing.
+less how much GPS needs to have delivered for that, over the same arrivals and with what each application really held as
+its cost. Below zero: earlier than under exactly fair sharing. Beside it stands 2·M·D (docs/algorithm.md derives it), M
+being the memory and D the longest stay of a call in this run: a bound where all calls of an application come at once,
+and a yardstick where it has stages.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from gateway.fairness.gps import FluidArrival, fluid_gps
+from gateway.fairness.gps import FluidArrival
 from gateway.figures import aligned, percentile
+from gateway.replay.ideal import ideal_finishes
 from gateway.replay.simulation import Run
 
 
@@ -34,35 +37,17 @@ class PolicyMeasures:
     share_later_than_vtc: float | None
     """None where vtc was not run."""
     worst_ratio_to_vtc: float | None
-    worst_lateness_to_gps: float
+    worst_lateness_to_gps: int
     """Token·iterations of the engine's service."""
+    delay_bound: int
+    """2·M·D, token·iterations."""
+    mean_kv_use: float
     preemptions: int
     engine_steps: int
-    by_kind: dict[str, KindMeasures]
+    by_kind: Mapping[str, KindMeasures]
 
     def as_dict(self) -> dict[str, Any]:
-        kinds = {
-            kind: {
-                "applications": k.applications,
-                "mean_jct_s": round(k.mean_jct_s, 3),
-                "p90_jct_s": round(k.p90_jct_s, 3),
-            }
-            for kind, k in self.by_kind.items()
-        }
-        return {
-            "policy": self.policy,
-            "applications": self.applications,
-            "mean_jct_s": round(self.mean_jct_s, 3),
-            "p90_jct_s": round(self.p90_jct_s, 3),
-            "p99_jct_s": round(self.p99_jct_s, 3),
-            "makespan_s": round(self.makespan_s, 3),
-            "share_later_than_vtc": self.share_later_than_vtc,
-            "worst_ratio_to_vtc": self.worst_ratio_to_vtc,
-            "worst_lateness_to_gps": round(self.worst_lateness_to_gps),
-            "preemptions": self.preemptions,
-            "engine_steps": self.engine_steps,
-            "by_kind": kinds,
-        }
+        return asdict(self)
 
 
 def measures(run: Run, vtc: Run | None = None) -> PolicyMeasures:
@@ -75,16 +60,21 @@ def measures(run: Run, vtc: Run | None = None) -> PolicyMeasures:
     return PolicyMeasures(
         policy=run.policy,
         applications=len(jcts),
-        mean_jct_s=fmean(jcts),
-        p90_jct_s=percentile(jcts, 0.9),
-        p99_jct_s=percentile(jcts, 0.99),
-        makespan_s=run.makespan_s,
+        mean_jct_s=round(fmean(jcts), 3),
+        p90_jct_s=round(percentile(jcts, 0.9), 3),
+        p99_jct_s=round(percentile(jcts, 0.99), 3),
+        makespan_s=round(run.makespan_s, 3),
         share_later_than_vtc=None if ratios is None else round(fmean(ratio > 1 for ratio in ratios), 4),
         worst_ratio_to_vtc=None if ratios is None else round(max(ratios), 3),
-        worst_lateness_to_gps=max(lateness_to_gps(run)),
+        worst_lateness_to_gps=round(max(lateness_to_gps(run))),
+        delay_bound=2 * run.kv_tokens * run.longest_stay,
+        mean_kv_use=round(run.mean_kv_use, 4),
         preemptions=run.preemptions,
         engine_steps=run.num_steps,
-        by_kind={k: KindMeasures(len(v), fmean(v), percentile(v, 0.9)) for k, v in sorted(by_kind.items())},
+        by_kind={
+            kind: KindMeasures(len(values), round(fmean(values), 3), round(percentile(values, 0.9), 3))
+            for kind, values in sorted(by_kind.items())
+        },
     )
 
 
@@ -95,12 +85,15 @@ def ratios_to(run: Run, other: Run) -> list[float]:
 
 def lateness_to_gps(run: Run) -> list[float]:
     """Token·iterations, in the order of the workload."""
-    ideal = fluid_gps(FluidArrival(c.application_id, at=c.service_at_arrival, cost=c.service) for c in run.completions)
-    return [c.service_at_finish - float(ideal[c.application_id].at) for c in run.completions]
+    ideal = ideal_finishes(
+        FluidArrival(c.application_id, at=c.service_at_arrival, cost=c.service) for c in run.completions
+    )
+    return [c.service_at_finish - ideal[c.application_id] for c in run.completions]
 
 
 def table(reports: Sequence[PolicyMeasures]) -> str:
-    head = ["policy", "mean JCT", "P90", "P99", "all done", "later than vtc", "worst to vtc", "preempted", "steps"]
+    head = ["policy", "mean JCT", "P90", "P99", "all done", "later than vtc", "worst to vtc", "lateness of bound"]
+    head += ["KV use", "preempted", "steps"]
     rows = [
         [
             r.policy,
@@ -110,6 +103,8 @@ def table(reports: Sequence[PolicyMeasures]) -> str:
             f"{r.makespan_s:.1f} s",
             "–" if r.share_later_than_vtc is None else f"{r.share_later_than_vtc:.0%}",
             "–" if r.worst_ratio_to_vtc is None else f"{r.worst_ratio_to_vtc:.1f}x",
+            f"{r.worst_lateness_to_gps / r.delay_bound:.2f}",
+            f"{r.mean_kv_use:.0%}",
             str(r.preemptions),
             str(r.engine_steps),
         ]

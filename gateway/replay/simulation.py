@@ -3,16 +3,17 @@
 import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Protocol
 
+from gateway.engines.patched import engine_state
 from gateway.engines.wire import rank_to_wire
 from gateway.fairness.cost import call_cost, counted_cost
 from gateway.fairness.policies import PolicyName, policy_named
-from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime
+from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens
 from gateway.fairness.virtual_clock import VirtualClock
-from gateway.ports import EngineState
+from gateway.ports import FinishedCall
 from gateway.replay.step_time import StepTime
 from gateway.scheduling.admission import Limits
 from gateway.scheduling.events import (
@@ -42,6 +43,11 @@ class EngineModel(Protocol):
     """`engine_patch.simulated.SimulatedEngine`, which the gateway does not import."""
 
     num_steps: int
+    longest_stay: int
+    """Iterations from a call's admission to its end, the largest of those ended."""
+
+    @property
+    def mean_kv_use(self) -> float: ...
 
     @property
     def has_work(self) -> bool: ...
@@ -62,6 +68,10 @@ class EngineModel(Protocol):
     def end_step(self) -> Any: ...
 
     def state(self, since: int) -> dict[str, Any]: ...
+
+    def live_service(self) -> dict[str, float]:
+        """By application: what its calls in the engine have had, token·iterations."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,16 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """How everybody who was there stood at one time. Token·iterations."""
+
+    at_s: float
+    service: Mapping[ApplicationId, float]
+    lag: Mapping[ApplicationId, float]
+    """What GPS has given it by now, less what it has had."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     policy: PolicyName
     completions: tuple[Completion, ...]
@@ -113,6 +133,14 @@ class Run:
     num_steps: int
     preemptions: int
     makespan_s: float
+    kv_tokens: int
+    """The engine's memory."""
+    mean_kv_use: float
+    """Of the memory, over the steps that computed anything."""
+    longest_stay: int
+    """Of all calls: iterations from its admission to its end."""
+    moments: tuple[Moment, ...] = ()
+    """Where they were asked for."""
 
 
 @dataclass(slots=True)
@@ -127,6 +155,7 @@ class _Running:
     cost: KvTokenTime
     """As it is taken now: predicted, then what the late rule makes of it."""
     service: float = 0.0
+    charged: float = 0.0
     finished_at: float = math.nan
     service_at_finish: float = math.nan
 
@@ -141,6 +170,19 @@ class _CallInFlight:
 LateRule = Callable[[KvTokenTime, KvTokenTime], KvTokenTime]
 """(predicted cost, service attained) → the cost that its finish time goes by."""
 
+Charging = Callable[[FinishedCall], KvTokenTime]
+"""What an ended call counts for its application."""
+
+
+def as_measured(call: FinishedCall) -> KvTokenTime:
+    """What the engine says it held, shared blocks divided among those who share them."""
+    return call.service
+
+
+def in_full(call: FinishedCall) -> KvTokenTime:
+    """By the formula: as if no block had been shared and none lost."""
+    return call_cost(call.prompt_tokens, call.output_tokens)
+
 
 class Simulation:
     """Make one for each run; `engine` must be fresh."""
@@ -154,12 +196,17 @@ class Simulation:
         *,
         margin: int,
         late_rule: LateRule = counted_cost,
+        charging: Charging = as_measured,
+        moments_every_s: float | None = None,
     ) -> None:
         self._applications = applications
         self._policy: PolicyName = policy
         self._engine = engine
         self._timing = timing
         self._late_rule = late_rule
+        self._charging = charging
+        self._moments_every_s = moments_every_s
+        self._moments: list[Moment] = []
         self._scheduler = Scheduler(
             policy_named(policy), [_ENGINE], limits=_UNLIMITED, margin=margin, unreachable_grace_s=math.inf
         )
@@ -177,6 +224,7 @@ class Simulation:
         self._since = 0
         self._counter = 0.0
         self._preemptions = 0
+        self._kv_tokens = 0
         self._num_in_engine = 0
         """Calls sent whose record has not been read."""
         self._num_empty_steps = 0
@@ -185,13 +233,25 @@ class Simulation:
         self._read(0.0)
         for application in self._applications:
             self._at(application.arrives_at, self._application_arrives, application)
+        if self._moments_every_s is not None:
+            self._at(0.0, self._note_moment)
         while self._events:
             self._now, _, act, arguments = heapq.heappop(self._events)
             act(*arguments)
         assert not self._running, "the simulation ended with applications unfinished"
         completions = tuple(self._completions[a.application_id] for a in self._applications)
         makespan_s = max(c.finished_at for c in completions) - min(c.arrived_at for c in completions)
-        return Run(self._policy, completions, self._engine.num_steps, self._preemptions, makespan_s)
+        return Run(
+            self._policy,
+            completions,
+            self._engine.num_steps,
+            self._preemptions,
+            makespan_s,
+            self._kv_tokens,
+            self._engine.mean_kv_use,
+            self._engine.longest_stay,
+            tuple(self._moments),
+        )
 
     def _at(self, time: float, act: Callable[..., None], *arguments: Any) -> None:
         heapq.heappush(self._events, (time, next(self._order), act, arguments))
@@ -221,18 +281,16 @@ class Simulation:
                 application_id=application.application_id,
                 arrived_at=application.arrives_at,
                 weight=UNIT_WEIGHT,
-                virtual_finish_time=self._finish_time(application.application_id),
+                virtual_finish_time=self._clock.finish_time(application.application_id),
                 predicted_cost=application.predicted_cost,
-                service=KvTokenTime(running.service),
+                service=KvTokenTime(running.charged),
             )
         )
 
-    def _finish_time(self, application_id: ApplicationId) -> VirtualTime:
-        return self._clock.finish_time(application_id)
-
-    def _charge(self, running: _Running, service: KvTokenTime) -> None:
-        running.service += service
-        cost = self._late_rule(running.application.predicted_cost, KvTokenTime(running.service))
+    def _charge(self, running: _Running, record: FinishedCall) -> None:
+        running.service += record.service
+        running.charged += self._charging(record)
+        cost = self._late_rule(running.application.predicted_cost, KvTokenTime(running.charged))
         if cost != running.cost:
             running.cost = cost
             self._clock.revise(running.application.application_id, cost)
@@ -240,7 +298,7 @@ class Simulation:
 
     def _close(self, running: _Running) -> None:
         application = running.application
-        self._clock.close(application.application_id, KvTokenTime(running.service))
+        self._clock.close(application.application_id, KvTokenTime(running.charged))
         self._tell(ApplicationForgotten(application.application_id))
         del self._running[application.application_id]
         self._completions[application.application_id] = Completion(
@@ -359,35 +417,33 @@ class Simulation:
             self._read(self._now)
 
     def _read(self, asked_at: float) -> None:
-        state = self._engine.state(self._since)
-        self._since = state["next_sequence"]
-        self._preemptions = state["preemptions"]
-        self._clock.serve(KvTokenTime(state["service"] - self._counter))
-        self._counter = state["service"]
-        for record in state["finished"]:
-            running = self._calls.pop(record["call_id"]).running
+        state = engine_state(self._engine.state(self._since))
+        self._since = state.next_sequence
+        self._preemptions, self._kv_tokens = state.preemptions, state.capacity_kv_tokens
+        self._clock.serve(KvTokenTime(state.service - self._counter))
+        self._counter = state.service
+        for record in state.finished:
+            running = self._calls.pop(record.call_id).running
             running.num_unsettled -= 1
             self._num_in_engine -= 1
-            self._charge(running, KvTokenTime(record["service"]))
+            self._charge(running, record)
             if not running.num_unsettled:
                 self._close(running)
-        self._tell(EngineReported(_ENGINE, asked_at, (_MODEL,), _engine_state(state)))
+        self._tell(EngineReported(_ENGINE, asked_at, (_MODEL,), replace(state, finished=())))
         self._is_polling = bool(self._num_in_engine)
         if self._is_polling:
             self._at(self._now + self._timing.poll_interval_s, self._poll)
 
+    # --- moments ----------------------------------------------------------------------------------------------------
 
-def _engine_state(state: dict[str, Any]) -> EngineState:
-    return EngineState(
-        incarnation=state["incarnation"],
-        service=state["service"],
-        capacity_kv_tokens=state["capacity_kv_tokens"],
-        free_kv_tokens=state["free_kv_tokens"],
-        max_num_seqs=state["max_num_seqs"],
-        num_running=state["num_running"],
-        num_waiting=state["num_waiting"],
-        waiting_calls=frozenset(state["waiting_calls"]),
-        preemptions=state["preemptions"],
-        finished=(),
-        next_sequence=state["next_sequence"],
-    )
+    def _note_moment(self) -> None:
+        assert self._moments_every_s is not None
+        live, virtual_time = self._engine.live_service(), self._clock.virtual_time
+        service = {one: running.service + live.get(one, 0.0) for one, running in self._running.items()}
+        lag = {}
+        for one, attained in service.items():
+            due = min(self._clock.finish_time(one), virtual_time) - self._clock.start_time(one)
+            lag[one] = max(0.0, due) - attained
+        self._moments.append(Moment(self._now, service, lag))
+        if self._running or self._events:
+            self._at(self._now + self._moments_every_s, self._note_moment)

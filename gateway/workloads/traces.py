@@ -10,7 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class RecordedCall:
     """Between the last of `after` and this call: a tool's time, or a person's."""
     prompt_tokens: int
     completion_tokens: int
-    append: tuple[Message, ...] | None = None
+    append: tuple[Message, ...] | None = field(default=None, hash=False)  # dicts have no hash; they are compared
     """What this prompt adds to the one it extends; None where the recording has no text."""
     completion: str | None = None
 

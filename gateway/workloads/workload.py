@@ -1,8 +1,10 @@
 """Which applications arrive when: drawn once from a seed, the same for every policy and round."""
 
+import hashlib
+import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from gateway.workloads.traces import RecordedApplication
 
@@ -13,10 +15,19 @@ class WorkloadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`arrivals_s[i]` is when `applications[i]` arrives, in seconds from the start of a run; never falling."""
+    """`arrivals_s[i]` is when `applications[i]` arrives, in seconds from the start of a run; never falling.
+
+    A value: two that are equal are the same work, and have the same hash and fingerprint.
+    """
 
     applications: tuple[RecordedApplication, ...]
     arrivals_s: tuple[float, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything in it, on any machine: whoever repeats a measurement can see that it is the same work."""
+        content = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def drawn(applications: Sequence[RecordedApplication], count: int, seed: int) -> list[RecordedApplication]:

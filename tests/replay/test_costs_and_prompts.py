@@ -39,7 +39,7 @@ def test_prompts_share_what_they_extend_and_nothing_else() -> None:
     second = RecordedCall(1, (0,), 0, 0.0, 80, 5)
     recorded = RecordedApplication("a", "k", (first, second), "")
     prompts = Prompts(7, 1000, are_shared=True)
-    one, other = prompts.of(0, recorded), prompts.of(1, recorded)
+    one, other = prompts.of(recorded), prompts.of(recorded)
     assert len(one[0]) == 50
     assert len(one[1]) == 80
     assert list(one[1][:60]) == [*one[0], *[7] * 10]
@@ -50,4 +50,19 @@ def test_prompts_share_what_they_extend_and_nothing_else() -> None:
 def test_prompts_leave_room_for_the_answer() -> None:
     recorded = application("a", "k", (500, 40))
     for are_shared in (True, False):
-        assert len(Prompts(7, 100, are_shared=are_shared).of(0, recorded)[0]) == 60
+        assert len(Prompts(7, 100, are_shared=are_shared).of(recorded)[0]) == 60
+
+
+def test_the_same_message_at_the_same_place_is_the_same_tokens() -> None:
+    """Two runs of one agent: its system prompt is shared by as much as both prompts hold of it, the question is not."""
+
+    def run(question: str, prompt_tokens: int) -> RecordedApplication:
+        append = ({"role": "system", "content": "x" * 899}, {"role": "user", "content": question})
+        return RecordedApplication("a", "k", (RecordedCall(0, (), None, 0.0, prompt_tokens, 5, append, "done"),))
+
+    prompts = Prompts(7, 10_000, are_shared=True)
+    short, long = (list(prompts.of(run(*one))[0]) for one in (("y" * 99, 1000), ("z" * 99, 2000)))
+    assert (len(short), len(long)) == (1000, 2000)
+    assert short[:900] == long[:900]
+    assert not set(short[900:]) & set(long)
+    assert prompts.of(run("y" * 99, 1000))[0] == short

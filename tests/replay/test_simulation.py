@@ -51,11 +51,11 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
                 application.kind,
                 arrives_at,
                 application.calls,
-                prompts.of(number, application),
+                prompts.of(application),
                 KvTokenTime(cost),
             )
-            for number, (application, arrives_at, cost) in enumerate(
-                zip(applications, arrivals_s, costs or oracle(applications), strict=True)
+            for application, arrives_at, cost in zip(
+                applications, arrivals_s, costs or oracle(applications), strict=True
             )
         ]
         return Simulation(prepared, policy, engine, Timing(step, transit_s=TRANSIT_S), margin=4).run()

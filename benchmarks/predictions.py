@@ -1,0 +1,24 @@
+"""What is predicted in the studies: true costs, and true costs with a known error."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from gateway.replay import costs
+from gateway.workloads.traces import RecordedApplication
+
+Applications = Sequence[RecordedApplication]
+
+PREDICTIONS: Mapping[str, Callable[[Applications, Applications, int], costs.Costs]] = MappingProxyType(
+    {
+        "exact": lambda applications, _, __: costs.oracle(applications),
+        "noise 30 %": lambda applications, _, seed: costs.noisy(costs.oracle(applications), 0.3, seed),
+        "8 largest / 100": lambda applications, _, __: costs.largest_divided(costs.oracle(applications), 8, 100),
+        "noise 30 %, 8 largest / 100": lambda applications, _, seed: costs.largest_divided(
+            costs.noisy(costs.oracle(applications), 0.3, seed), 8, 100
+        ),
+        "kind mean": lambda applications, recorded, _: costs.kind_mean(applications, recorded),
+        "p + 2d": lambda applications, _, __: costs.tokens(applications),
+    }
+)
+"""(workload's applications, the recording they are from, seed) → predicted costs. The mean of a kind is taken over the
+whole recording, the application itself included."""
