@@ -87,11 +87,12 @@ def drawn(recipe: Recipe, seed: int) -> tuple[Workload, Sequence[RecordedApplica
 
 
 def _elephant_among_mice(num_mice: int) -> Workload:
-    """The elephant comes first, all its calls at once, and costs 20 mice; then mice, one after another and a little
-    more of them than 459 blocks of 16 can serve, so that there is always one with less left than the elephant."""
-    elephant = RecordedApplication("elephant", "elephant", tuple(_call(n, 192, 96) for n in range(4)), "")
-    mouse = RecordedApplication("mouse", "mouse", (_call(0, 128, 32),), "")
-    return Workload((elephant, *[mouse] * num_mice), (0.0, *(0.02 * (1 + n) for n in range(num_mice))))
+    """The elephant comes first, all its calls at once, and costs 20 mice; then mice, one after another, seven of which
+    fill 459 blocks of 16, and a little more of them than those can serve: there is always one with less left than the
+    elephant. (With smaller mice more run side by side, GPS shares among more, and is late with the elephant itself.)"""
+    elephant = RecordedApplication("elephant", "elephant", tuple(_call(n, 512, 144) for n in range(8)), "")
+    mouse = RecordedApplication("mouse", "mouse", (_call(0, 1024, 32),), "")
+    return Workload((elephant, *[mouse] * num_mice), (0.0, *(0.16 * (1 + n) for n in range(num_mice))))
 
 
 # --- mixes ----------------------------------------------------------------------------------------------------------

@@ -80,10 +80,10 @@ class SimulatedEngine:
         self._silent: set[str] = set()
         """Calls that have not answered yet."""
         self._admitted: dict[str, int] = {}
-        """Live calls that have run, with the iteration of their admission."""
+        """Live calls that have run, with the iteration of their latest admission: preempted, they wait again."""
         self.num_steps = 0
         self.longest_stay = 0
-        """Of all ended calls: iterations from admission to end, those it spent preempted included."""
+        """Of all ended calls: iterations from its latest admission to its end."""
 
     @property
     def has_work(self) -> bool:
@@ -138,6 +138,8 @@ class SimulatedEngine:
         requests, now = self._scheduler.requests, self._scheduler.justitia.account.iterations
         for new in output.scheduled_new_reqs:
             self._admitted[new.req_id] = now
+        for request_id in output.scheduled_cached_reqs.resumed_req_ids:
+            self._admitted[request_id] = now
         held = sum(requests[request_id].num_computed_tokens for request_id in output.num_scheduled_tokens)
         return StepWork(output.total_num_scheduled_tokens, held)
 

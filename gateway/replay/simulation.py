@@ -44,7 +44,7 @@ class EngineModel(Protocol):
 
     num_steps: int
     longest_stay: int
-    """Iterations from a call's admission to its end, the largest of those ended."""
+    """Iterations from a call's latest admission to its end, the largest of those ended."""
 
     @property
     def mean_kv_use(self) -> float: ...
@@ -138,7 +138,7 @@ class Run:
     mean_kv_use: float
     """Of the memory, over the steps that computed anything."""
     longest_stay: int
-    """Of all calls: iterations from its admission to its end."""
+    """Of all calls: iterations from its latest admission to its end."""
     moments: tuple[Moment, ...] = ()
     """Where they were asked for."""
 
