@@ -7,12 +7,15 @@ are there when it arrives, and its cost is known. Then it is later than in GPS b
 service, where D is the largest number of iterations that one call runs.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fairness import (
+    POLICY_NAMES,
     UNIT_WEIGHT,
     ApplicationId,
     ApplicationView,
@@ -20,6 +23,7 @@ from gateway.fairness import (
     FluidArrival,
     KvTokenTime,
     Policy,
+    PolicyName,
     VirtualClock,
     Weight,
     fluid_gps,
@@ -64,6 +68,7 @@ class Engine:
     waiting: list[tuple[ApplicationId, int, CallView, Lengths]] = field(default_factory=list)
     running: list[Running] = field(default_factory=list)
     finished: dict[ApplicationId, float] = field(default_factory=dict)
+    open_calls: dict[ApplicationId, int] = field(default_factory=dict)
 
     def run(self) -> dict[ApplicationId, float]:
         """Service delivered when each application's last call ends."""
@@ -80,6 +85,8 @@ class Engine:
     def arrive(self, name: ApplicationId, job: Job) -> None:
         finish = self.clock.arrive(name, job.cost, job.weight)
         self.views[name] = ApplicationView(name, self.delivered, job.weight, finish, job.cost, KvTokenTime(0.0))
+        self.policy.joined(name, job.weight)
+        self.open_calls[name] = len(job.calls)
         self.waiting += [
             (name, order, CallView(self.delivered, call_cost(*lengths)), lengths)
             for order, lengths in enumerate(job.calls)
@@ -105,7 +112,11 @@ class Engine:
         self.clock.serve(KvTokenTime(service))
         for one in self.running:
             if one.iteration == one.lengths[1]:
+                self.policy.charged(one.application_id, *one.lengths)
                 self.finished[one.application_id] = self.delivered
+                self.open_calls[one.application_id] -= 1
+                if not self.open_calls[one.application_id]:
+                    self.policy.left(one.application_id)
         self.running = [one for one in self.running if one.iteration < one.lengths[1]]
 
 
@@ -173,3 +184,48 @@ def test_an_elephant_among_ever_more_mice() -> None:
     assert max(ours) <= bound(worlds[0])
     assert shortest_first[0] > 2 * bound(worlds[0])
     assert shortest_first[2] > 2 * shortest_first[1] > 4 * shortest_first[0]
+
+
+# --- every policy, and one without restraint --------------------------------------------------------------------------
+
+
+class NewestFirst(Policy):
+    """The policy without restraint: whoever comes last goes first."""
+
+    def rank(self, application: ApplicationView, call: CallView) -> float:
+        return 1e9 - application.arrived_at
+
+
+def stream(first: Job, later: Sequence[Lengths], count: int) -> list[Job]:
+    """One application, then `count` others, each as soon as the one before could have been served."""
+    every = float(application_cost(later))
+    return [first, *(Job(1.0 + every * number, tuple(later)) for number in range(count))]
+
+
+def lengths(*pairs: tuple[int, int]) -> tuple[Lengths, ...]:
+    return tuple((Tokens(prompt), Tokens(output)) for prompt, output in pairs)
+
+
+MOUSE = lengths((10, 4))
+ADVERSARIES = {
+    "an elephant before mice": stream(Job(0.0, lengths((20, 10)) * 60), MOUSE, 60),
+    "an elephant among mice": stream(Job(0.0, lengths((20, 10)) * 3), MOUSE, 400),
+}
+
+
+def worst_against(make: Callable[[], Policy]) -> float:
+    """The largest lateness that any adversary brings about, in units of its bound."""
+    return max(max(lateness(jobs, make()).values()) / bound(jobs) for jobs in ADVERSARIES.values())
+
+
+def test_against_every_adversary_justitia_keeps_the_bound() -> None:
+    assert worst_against(lambda: policy_named("justitia")) <= 1
+
+
+@pytest.mark.parametrize("name", [name for name in POLICY_NAMES if name != "justitia"])
+def test_every_baseline_meets_an_adversary_that_breaks_it(name: PolicyName) -> None:
+    assert worst_against(lambda: policy_named(name)) > 2
+
+
+def test_a_policy_without_restraint_fails() -> None:
+    assert worst_against(NewestFirst) > 2

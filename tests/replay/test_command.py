@@ -45,6 +45,16 @@ def test_one_object_a_policy_with_the_fields_of_the_contract(capsys: pytest.Capt
     assert reports[0]["applications"] == 12
 
 
+def test_pictures_are_drawn_where_they_are_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", *SIZE, "--policy", "vtc", "justitia", "--figures", str(tmp_path / "pictures")]) == 0
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 6
+    capsys.readouterr()
+    (tmp_path / "file").write_text("")
+    assert main(["replay", *SIZE, "--policy", "justitia", "--figures", str(tmp_path / "file")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"--figures {tmp_path / 'file'}: " in line
+
+
 def test_nothing_else_is_on_stdout() -> None:
     """In a process of its own: vLLM sets up its log when it is first imported."""
     command = [sys.executable, "-m", "gateway.cli", "replay", *SIZE, "--json", "--policy", "justitia"]

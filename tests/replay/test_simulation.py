@@ -10,7 +10,7 @@ from gateway.fairness.units import ApplicationId, KvTokenTime
 from gateway.replay.costs import oracle
 from gateway.replay.measures import lateness_to_gps, measures, ratios_to
 from gateway.replay.prompts import Prompts
-from gateway.replay.simulation import Run, SimulatedApplication, Simulation, Timing
+from gateway.replay.simulation import Charging, Run, SimulatedApplication, Simulation, Timing, as_measured
 from gateway.replay.step_time import StepTime
 from gateway.workloads.sample import sample_applications
 from gateway.workloads.traces import RecordedApplication, RecordedCall
@@ -33,6 +33,8 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
         costs: Sequence[float] | None = None,
         are_shared: bool = False,
         step: StepTime = STEP,
+        charging: Charging = as_measured,
+        every_s: float | None = None,
     ) -> Run:
         from engine_patch.simulated import PLAIN_TOKEN, SimulatedEngine
 
@@ -58,7 +60,15 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
                 applications, arrivals_s, costs or oracle(applications), strict=True
             )
         ]
-        return Simulation(prepared, policy, engine, Timing(step, transit_s=TRANSIT_S), margin=4).run()
+        return Simulation(
+            prepared,
+            policy,
+            engine,
+            Timing(step, transit_s=TRANSIT_S),
+            margin=4,
+            charging=charging,
+            moments_every_s=every_s,
+        ).run()
 
     return run
 
@@ -149,3 +159,42 @@ def test_measures_compare_with_vtc(simulate: Simulate) -> None:
     assert report.share_later_than_vtc == sum(ratio > 1 for ratio in ratios) / 20
     assert sum(kind.applications for kind in report.by_kind.values()) == 20
     assert measures(vtc).share_later_than_vtc is None
+
+
+def test_with_all_calls_at_once_nobody_is_later_than_the_bound(simulate: Simulate) -> None:
+    """On vLLM's scheduler, with its blocks, its preemptions and our readings of it, which the derivation leaves out."""
+    elephant = application("elephant", *(one_call(100, 40, call_id=number) for number in range(80)))
+    workload = [elephant, *(application(f"mouse{number}", one_call(60, 10)) for number in range(60))]
+    arrivals_s = [0.0, *(1.0 + 8.0 * number for number in range(60))]
+    ours, fcfs = (measures(simulate(workload, arrivals_s, policy)) for policy in ("justitia", "fcfs"))
+    assert ours.worst_lateness_to_gps <= ours.delay_bound
+    assert fcfs.worst_lateness_to_gps > 2 * fcfs.delay_bound
+
+
+def test_what_is_charged_decides_the_order_and_not_what_was_held(simulate: Simulate) -> None:
+    """Charged nothing, an application that was predicted far too small keeps its place in front."""
+    liar = application("liar", *(one_call(200, 60, call_id=number) for number in range(20)))
+    honest = [application(f"honest{number}", one_call(200, 60)) for number in range(4)]
+    arrivals_s = [0.0, *(2.0 + number for number in range(4))]
+    costs = [1.0, *oracle(honest)]
+    charged, free = (
+        simulate([liar, *honest], arrivals_s, costs=costs, charging=charging)
+        for charging in (as_measured, lambda _: KvTokenTime(0.0))
+    )
+    assert charged.completions[0].jct_s > free.completions[0].jct_s
+    assert measures(charged).mean_jct_s < measures(free).mean_jct_s
+    assert sum(c.service for c in free.completions) == pytest.approx(
+        sum(c.service for c in charged.completions), rel=0.1
+    )
+
+
+def test_moments_tell_service_and_lag(simulate: Simulate) -> None:
+    run = simulate([application("a", one_call(30, 30)), application("b", one_call(30, 30))], [0.0, 0.0], every_s=5.0)
+    first, second, *_ = run.moments
+    assert (first.at_s, first.service) == (0.0, {"a": 0.0, "b": 0.0})
+    assert second.at_s == 5.0
+    # The first step begins before b is there; two blocks of 16 a step, and a third with the 33rd token of a.
+    assert second.service == {"a": 3 * 32.0 + 48.0, "b": 3 * 32.0}
+    # The clock is read now and then, so it knows of no more than that.
+    assert -144.0 <= second.lag["a"] <= 0
+    assert simulate([application("a", one_call(30, 3))], [0.0]).moments == ()
