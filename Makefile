@@ -3,7 +3,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check mutants bench clean
+.PHONY: help setup run test check mutants studies bench clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ check: setup ## Lint, types, import contracts, full coverage of the pure half.
 
 mutants: setup ## Plant faults one at a time; every one must be caught.
 	$(BIN)/python tests/mutants/run.py
+
+studies: setup ## The simulated studies alone: benchmarks/results/, docs/results.md.
+	$(BIN)/python -m benchmarks.studies
 
 bench: setup ## Measure and write benchmarks/results/.
 	bash benchmarks/run.sh

@@ -17,8 +17,9 @@ PREDICTIONS: Mapping[str, Callable[[Applications, Applications, int], costs.Cost
             costs.noisy(costs.oracle(applications), 0.3, seed), 8, 100
         ),
         "kind mean": lambda applications, recorded, _: costs.kind_mean(applications, recorded),
+        "kind median": lambda applications, recorded, _: costs.kind_median(applications, recorded),
         "p + 2d": lambda applications, _, __: costs.tokens(applications),
     }
 )
-"""(workload's applications, the recording they are from, seed) → predicted costs. The mean of a kind is taken over the
-whole recording, the application itself included."""
+"""(workload's applications, the recording they are from, seed) → predicted costs. Mean and median of a kind are taken
+over the whole recording, the application itself included."""

@@ -65,7 +65,7 @@ def _tables(report: dict[str, Any], case: dict[str, Any]) -> str:
         f"“{recipe['mix']}”, {engine['kv_blocks'] * engine['block_size']:,} KV tokens, "
         f"{num_seeds} {'seed' if num_seeds == 1 else 'seeds'}."
     )
-    return "\n\n".join(filter(None, (head, _whole(rows), _notes(rows), _classes(rows))))
+    return "\n\n".join(filter(None, (head, _whole(rows), _classes(rows), _later(rows), _notes(rows))))
 
 
 def _whole(rows: Rows) -> str:
@@ -105,10 +105,40 @@ def _classes(rows: Rows) -> str:
     return _table(["mean JCT by class, s", *_CLASSES], lines)
 
 
+def _later(rows: Rows) -> str:
+    """Those later than under vtc: are they late? Only where every application is kept."""
+    kept = {(row["variant"], row["seed"]): row["record"] for row in rows if "record" in row}
+    labels = [label for label in dict.fromkeys(label for label, _ in kept) if label != "vtc"]
+    lines = []
+    for label in labels:
+        later = [
+            (mine / its, late)
+            for seed in sorted({seed for _, seed in kept})
+            for mine, its, late in zip(
+                kept[label, seed]["jct_s"],
+                kept["vtc", seed]["jct_s"],
+                kept[label, seed]["lateness_to_gps"],
+                strict=True,
+            )
+            if mine > its
+        ]
+        twice = [late for ratio, late in later if ratio > 2]
+        line = [label, str(len(later)), str(sum(late > 0 for _, late in later))]
+        lines.append([*line, str(len(twice)), str(sum(late > 0 for late in twice))])
+    head = [
+        "of all seeds' applications",
+        "later than vtc",
+        "of these later than GPS",
+        "more than 2x",
+        "of these later than GPS",
+    ]
+    return _table(head, lines) if lines else ""
+
+
 def _notes(rows: Rows) -> str:
     names = list(rows[0].get("notes", ()))
     lines = [
-        [label, *(f"{fmean(row['notes'][name] for row in chosen):,.10g}" for name in names)]
+        [label, *(_number(fmean(row["notes"][name] for row in chosen)) for name in names)]
         for label, chosen in _by_variant([row for row in rows if "notes" in row])
     ]
     return _table(["", *(name.replace("_", " ") for name in names)], lines) if names else ""
@@ -125,6 +155,10 @@ def _by_variant(rows: Rows) -> list[tuple[str, Rows]]:
 
 def _mean(rows: Rows, field: str, form: str) -> str:
     return format(fmean(row[field] for row in rows), form)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _interval(ratios: Sequence[float]) -> str:

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Everything that is measured, about three quarters of an hour: raw JSON in benchmarks/results/.
-# Run it on a machine that does nothing else, and quote ratios of one run, not times.
+# Everything that is measured, about an hour and a half: raw JSON in benchmarks/results/, tables and pictures in
+# docs/results.md. Run it on a machine that does nothing else, and quote ratios of one run, not times.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 .venv/bin/python benchmarks/store_cost.py
+.venv/bin/python -m benchmarks.scheduler_cost
 PYTHONPATH=. .venv/bin/python benchmarks/engine_stalls.py
+.venv/bin/python -m benchmarks.step_time
 .venv/bin/python benchmarks/scheduler_overhead.py
+.venv/bin/python -m benchmarks.simulator_speed
+.venv/bin/python -m benchmarks.late_rule
+.venv/bin/python -m benchmarks.studies
 bash benchmarks/run_demo.sh

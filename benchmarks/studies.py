@@ -82,6 +82,18 @@ STUDIES = (
         notes=of_single_stages,
     ),
     Study(
+        "kinds",
+        "What the kind alone can tell, for ours and for the limit of efficiency.",
+        (Case("suite", Recipe("suite")), Case("suite with doc_merge", Recipe("suite with doc_merge"), LARGE_POOL)),
+        (
+            Variant("justitia", "justitia"),
+            Variant("justitia, kind mean", "justitia", "kind mean"),
+            Variant("justitia, kind median", "justitia", "kind median"),
+            Variant("srjf, kind mean", "srjf", "kind mean"),
+            Variant("srjf, kind median", "srjf", "kind median"),
+        ),
+    ),
+    Study(
         "density",
         "The same applications arriving twice and three times as fast.",
         tuple(Case(f"{density:g}x", Recipe("suite", density=density)) for density in (1.0, 2.0, 3.0)),

@@ -4,8 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks import late_table
+from benchmarks import late_table, report
 from benchmarks.demo_table import RESULT, demo_table
+from benchmarks.studies import STUDIES
 from gateway.metrics import Metrics
 from gateway.settings_command import settings_table
 
@@ -42,3 +43,18 @@ def test_the_late_rule_shows_what_was_measured() -> None:
     found = re.search(r"<!-- late -->\n(.*)\n<!-- /late -->", text, re.DOTALL)
     assert found is not None
     assert found.group(1) == late_table.late_table(json.loads(late_table.RESULT.read_text()))
+
+
+def test_the_page_of_results_shows_what_was_measured() -> None:
+    page = report.PAGE.read_text()
+    reports = [json.loads(path.read_text()) for path in sorted(report.RESULTS.glob("*.json"))]
+    studies = [one for one in reports if "study" in one]
+    assert {one["study"] for one in studies} == {study.name for study in STUDIES}
+    for one in studies:
+        assert report.with_tables(page, one) == page, f"{one['study']}: python -m benchmarks.report"
+
+
+def test_every_picture_of_a_page_is_there() -> None:
+    for page in DOCS.glob("*.md"):
+        for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):
+            assert (DOCS / picture).exists(), f"{page.name}: {picture}"

@@ -3,10 +3,10 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from statistics import fmean
+from statistics import fmean, median
 from typing import Literal
 
-from gateway.fairness.cost import call_cost, token_cost
+from gateway.fairness.cost import application_cost, token_cost
 from gateway.fairness.units import KvTokenTime, Tokens
 from gateway.workloads.traces import RecordedApplication
 
@@ -16,7 +16,7 @@ Costs = Sequence[KvTokenTime]
 
 def true_cost(application: RecordedApplication) -> KvTokenTime:
     """KV token-time of all its calls, no prefix shared."""
-    return KvTokenTime(sum(call_cost(Tokens(c.prompt_tokens), Tokens(c.completion_tokens)) for c in application.calls))
+    return application_cost((Tokens(c.prompt_tokens), Tokens(c.completion_tokens)) for c in application.calls)
 
 
 def oracle(applications: Sequence[RecordedApplication]) -> Costs:
@@ -25,11 +25,24 @@ def oracle(applications: Sequence[RecordedApplication]) -> Costs:
 
 def kind_mean(applications: Sequence[RecordedApplication], seen: Sequence[RecordedApplication]) -> Costs:
     """The mean over the runs of its kind in `seen`, which may be the whole recording."""
+    return _of_kind(applications, seen, fmean)
+
+
+def kind_median(applications: Sequence[RecordedApplication], seen: Sequence[RecordedApplication]) -> Costs:
+    """The median in its place: a few very large runs of a kind do not move it."""
+    return _of_kind(applications, seen, median)
+
+
+def _of_kind(
+    applications: Sequence[RecordedApplication],
+    seen: Sequence[RecordedApplication],
+    middle: Callable[[Sequence[float]], float],
+) -> Costs:
     by_kind: dict[str, list[float]] = {}
     for application in seen:
         by_kind.setdefault(application.kind, []).append(true_cost(application))
-    means = {kind: fmean(costs) for kind, costs in by_kind.items()}
-    return [KvTokenTime(means[application.kind]) for application in applications]
+    middles = {kind: middle(costs) for kind, costs in by_kind.items()}
+    return [KvTokenTime(middles[application.kind]) for application in applications]
 
 
 def tokens(applications: Sequence[RecordedApplication]) -> Costs:

@@ -20,6 +20,7 @@ def test_costs() -> None:
     assert costs.oracle([SMALL, LARGE]) == [23, 23 + 1055]
     other = application("o", "small", (10, 4))
     assert costs.kind_mean([SMALL, LARGE], [SMALL, other, LARGE]) == [(23 + 50) / 2, 1078]
+    assert costs.kind_median([LARGE, SMALL], [SMALL, SMALL, other, LARGE]) == [1078, 23]
     by_tokens = costs.tokens([SMALL, LARGE])
     assert sum(by_tokens) == pytest.approx(23 + 1078)
     assert by_tokens[1] / by_tokens[0] == pytest.approx((14 + 120) / 14)
