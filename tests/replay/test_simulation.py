@@ -198,3 +198,12 @@ def test_moments_tell_service_and_lag(simulate: Simulate) -> None:
     # The clock is read now and then, so it knows of no more than that.
     assert -144.0 <= second.lag["a"] <= 0
     assert simulate([application("a", one_call(30, 3))], [0.0]).moments == ()
+
+
+def test_a_stay_begins_with_the_latest_admission(simulate: Simulate) -> None:
+    """Two calls of 480 tokens fill all but four blocks; they grow, the second is preempted and waits for the first."""
+    run = simulate([application("a", one_call(480, 60)), application("b", one_call(480, 60))], [0.0, 0.0])
+    assert run.preemptions > 0
+    first, second = run.completions
+    assert second.finished_at - first.finished_at > 20
+    assert 60 <= run.longest_stay <= 62
