@@ -103,7 +103,8 @@ class SimulatedEngine:
 
     def live_service(self) -> dict[str, float]:
         """By application: what its live calls have had so far, token·iterations."""
-        ledger, service = self._scheduler.justitia, {}
+        ledger = self._scheduler.justitia
+        service: dict[str, float] = {}
         for request in self._scheduler.requests.values():
             had = ledger.account.service(request.request_id)
             service[request.session_id] = service.get(request.session_id, 0.0) + had

@@ -5,7 +5,14 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("serve_command", "demo.command", "replay.command", "clock_command", "settings_command")
+COMMANDS = (
+    "serve_command",
+    "demo.command",
+    "replay.command",
+    "predictor_command",
+    "clock_command",
+    "settings_command",
+)
 """Modules with `add_parser(subparsers)`. `engine` stands apart: all that follows it is vLLM's."""
 
 

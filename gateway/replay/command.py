@@ -4,11 +4,13 @@ import argparse
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from gateway import predictor_command
 from gateway.argument_types import positive_float, positive_int
 from gateway.fairness.policies import POLICY_NAMES, PolicyName
-from gateway.replay.costs import PREDICTORS, oracle
+from gateway.replay.costs import PREDICTORS, Costs, oracle
 from gateway.replay.drawing import can_draw, draw
 from gateway.replay.measures import measures, table
 from gateway.replay.records import record_of, spread_by
@@ -51,7 +53,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add("--prefix-caching", action="store_true", help="share the KV blocks of common prefixes (default: off)")
     add("--step-time", choices=tuple(PRESETS), default="a100-7b", help="what a step costs (default: a100-7b)")
     add("--seed", type=int, default=1, metavar="K", help="of the choice, the sample and the arrivals (default: 1)")
-    add("--costs", choices=tuple(PREDICTORS), default="oracle", help="what is predicted (default: oracle)")
+    add("--costs", choices=(*PREDICTORS, "predictor"), default="oracle", help="what is predicted (default: oracle)")
     add("--policy", action="extend", nargs="+", choices=POLICY_NAMES, metavar="P", help=_policy_help())
     add("--figures", type=Path, metavar="DIR", help="draw what happened, as PNG files in this folder")
     add("--json", action="store_true", help="one JSON object a policy instead of the table")
@@ -61,6 +63,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("vllm") is None:
         return _complain("vLLM is not installed: its scheduler is what is simulated (justitia-gateway[engine-cpu])")
+    if args.costs == "predictor" and not predictor_command.is_installed():
+        return _complain("--costs predictor needs torch and scikit-learn (justitia-gateway[predictor])")
     if args.figures and not can_draw():
         return _complain("--figures needs matplotlib (justitia-gateway[figures])")
     try:
@@ -68,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         scenario = Scenario(workload, _shape(args), PRESETS[args.step_time])
     except (TraceError, WorkloadError) as error:
         return _complain(str(error))
-    costs = PREDICTORS[args.costs](workload.applications, recorded)
+    costs = _predicted(args.costs, workload.applications, recorded)
     every_s = args.window_s / _MOMENTS_IN_WINDOW if args.figures else None
     policies = dict.fromkeys(args.policy or _DEFAULT_POLICIES)
     runs = [scenario.run(policy, costs, moments_every_s=every_s) for policy in policies]
@@ -88,6 +92,16 @@ def run(args: argparse.Namespace) -> int:
             return _complain(f"--figures {args.figures}: {error.strerror or error}")
         print(f"{len(files)} pictures in {args.figures}", file=sys.stderr)
     return 0
+
+
+def _predicted(
+    name: str, applications: Sequence[RecordedApplication], recorded: Sequence[RecordedApplication]
+) -> Costs:
+    if name != "predictor":
+        return PREDICTORS[name](applications, recorded)
+    # One application may be drawn, or recorded, more than once: equal ones get the same answer.
+    known = dict(zip(recorded, predictor_command.out_of_fold_costs(recorded), strict=True))
+    return [known[application] for application in applications]
 
 
 def _shape(args: argparse.Namespace) -> EngineShape:

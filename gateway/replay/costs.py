@@ -4,13 +4,11 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
-from typing import Literal
 
 from gateway.fairness.cost import application_cost, token_cost
 from gateway.fairness.units import KvTokenTime, Tokens
 from gateway.workloads.traces import RecordedApplication
 
-CostModel = Literal["oracle", "kind-mean", "tokens"]
 Costs = Sequence[KvTokenTime]
 
 
@@ -67,7 +65,7 @@ def largest_divided(costs: Costs, count: int, divisor: float) -> Costs:
     return [KvTokenTime(cost / divisor) if cost >= bar else cost for cost in costs]
 
 
-PREDICTORS: dict[CostModel, Callable[[Sequence[RecordedApplication], Sequence[RecordedApplication]], Costs]] = {
+PREDICTORS: dict[str, Callable[[Sequence[RecordedApplication], Sequence[RecordedApplication]], Costs]] = {
     "oracle": lambda applications, _: oracle(applications),
     "kind-mean": kind_mean,
     "tokens": lambda applications, _: tokens(applications),

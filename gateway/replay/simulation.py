@@ -420,6 +420,7 @@ class Simulation:
         state = engine_state(self._engine.state(self._since))
         self._since = state.next_sequence
         self._preemptions, self._kv_tokens = state.preemptions, state.capacity_kv_tokens
+        assert state.service is not None  # the patch always tells
         self._clock.serve(KvTokenTime(state.service - self._counter))
         self._counter = state.service
         for record in state.finished:
