@@ -44,7 +44,36 @@ def written() -> None:
                         FIGURES / report["study"],
                         f"{case['name']}, {len(records[0].jct_s)} applications, seed 0",
                     )
-    PAGE.write_text(text)
+    PAGE.write_text(with_cost(text))
+
+
+def with_cost(page: str) -> str:
+    """The page with what deciding costs, from three files."""
+    scheduler, stores = (
+        json.loads((RESULTS / f"{name}.json").read_text())["rows"] for name in ("scheduler_cost", "store_cost")
+    )
+    events = {row["backlogged"]: row for row in scheduler if row["policy"] == "justitia"}
+    pairs = {(row["store"], row["backlogged"]): row for row in stores}
+    lines = [
+        [
+            f"{backlog:,}",
+            f"{row['event_us']:.0f}",
+            *(f"{pairs[store, backlog]['arrive_serve_us']:.0f}" for store in ("memory", "redis")),
+        ]
+        for backlog, row in events.items()
+    ]
+    head = [
+        "backlogged applications",
+        "scheduler, an event, µs",
+        "memory store, arrive and serve, µs",
+        "Redis, the same, µs",
+    ]
+    return re.sub(
+        "<!-- cost -->.*<!-- /cost -->",
+        lambda _: f"<!-- cost -->\n{_table(head, lines)}\n<!-- /cost -->",
+        page,
+        flags=re.DOTALL,
+    )
 
 
 def with_tables(page: str, report: dict[str, Any]) -> str:

@@ -82,15 +82,16 @@ STUDIES = (
         notes=of_single_stages,
     ),
     Study(
-        "kinds",
-        "What the kind alone can tell, for ours and for the limit of efficiency.",
+        "predictions",
+        "What the kind alone can tell, and what a network sees in the first call.",
         (Case("suite", Recipe("suite")), Case("suite with doc_merge", Recipe("suite with doc_merge"), LARGE_POOL)),
         (
             Variant("justitia", "justitia"),
             Variant("justitia, kind mean", "justitia", "kind mean"),
             Variant("justitia, kind median", "justitia", "kind median"),
+            Variant("justitia, network", "justitia", "network"),
             Variant("srjf, kind mean", "srjf", "kind mean"),
-            Variant("srjf, kind median", "srjf", "kind median"),
+            Variant("srjf, network", "srjf", "network"),
         ),
     ),
     Study(

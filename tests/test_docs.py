@@ -8,6 +8,7 @@ from benchmarks import late_table, report
 from benchmarks.demo_table import RESULT, demo_table
 from benchmarks.studies import STUDIES
 from gateway.metrics import Metrics
+from gateway.replay.step_time import PRESETS, StepTime
 from gateway.settings_command import settings_table
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -52,9 +53,15 @@ def test_the_page_of_results_shows_what_was_measured() -> None:
     assert {one["study"] for one in studies} == {study.name for study in STUDIES}
     for one in studies:
         assert report.with_tables(page, one) == page, f"{one['study']}: python -m benchmarks.report"
+    assert report.with_cost(page) == page, "python -m benchmarks.report"
 
 
 def test_every_picture_of_a_page_is_there() -> None:
     for page in DOCS.glob("*.md"):
         for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):
             assert (DOCS / picture).exists(), f"{page.name}: {picture}"
+
+
+def test_the_preset_of_the_tiny_engine_is_the_fitted_one() -> None:
+    fit = json.loads((report.RESULTS / "step_time.json").read_text())
+    assert PRESETS["cpu-tiny"] == StepTime(fit["base_s"], fit["per_token_s"], fit["per_kv_token_s"])

@@ -6,10 +6,14 @@ Everything that decides is the deployed object: `gateway.scheduling.Scheduler` w
 what takes time: an engine step (`step_time`), the way to the engine, the gateway's readings of it, tools between calls.
 There is no clock and no chance: the same workload and seed give the same events, on any machine.
 
+    scenario     one workload on one engine, on which any policy can be tried
     simulation   the event loop: arrivals, calls, steps, readings
     costs        what is predicted for an application when it arrives
     prompts      token ids, so that real prefixes are shared
     step_time    seconds of an engine step
+    ideal        when the fluid server would have finished
     measures     completion times, and lateness against another policy and against the fluid server
+    records      a run as plain values, for files and pictures
+    drawing      the pictures
     command      `justitia replay`
 """
