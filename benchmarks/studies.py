@@ -84,7 +84,7 @@ STUDIES = (
     Study(
         "predictions",
         "What the kind alone can tell, and what a network sees in the first call.",
-        (Case("suite", Recipe("suite")), Case("suite with doc_merge", Recipe("suite with doc_merge"), LARGE_POOL)),
+        (Case("suite", Recipe("suite")),),
         (
             Variant("justitia", "justitia"),
             Variant("justitia, kind mean", "justitia", "kind mean"),
