@@ -14,7 +14,7 @@ Applications = Sequence[RecordedApplication]
 
 @cache
 def _by_network(recorded: tuple[RecordedApplication, ...]) -> dict[RecordedApplication, KvTokenTime]:
-    """A minute or so: once in a process."""
+    """Minutes: once in a process."""
     return dict(zip(recorded, out_of_fold_costs(recorded), strict=True))
 
 

@@ -18,7 +18,7 @@ from gateway.replay.costs import Costs, true_cost
 from gateway.workloads.first_calls import first_call_of
 from gateway.workloads.traces import RecordedApplication, TraceError, read_applications
 
-_MIN_APPLICATIONS = 20
+MIN_APPLICATIONS = 20
 
 _EXAMPLE = """examples:
   justitia predictor report --traces runs.jsonl.gz
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         recorded = [application for path in args.traces for application in read_applications(path)]
     except TraceError as error:
         return _complain(str(error))
-    if len(recorded) < _MIN_APPLICATIONS:
+    if len(recorded) < MIN_APPLICATIONS:
         return _complain(f"{len(recorded)} applications are too few to train on some and try the others")
     rows = _report().rows(
         _examples(recorded), by_task=args.by_task, told=lambda name: print(f"{name} …", file=sys.stderr)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def out_of_fold_costs(recorded: Sequence[RecordedApplication]) -> Costs:
-    """What the predictor says of each when it was trained without it: a minute or so for a thousand."""
+    """What the predictor says of each when it was trained without it: minutes for a thousand."""
     return [KvTokenTime(cost) for cost in _report().out_of_fold_costs(_examples(recorded))]
 
 

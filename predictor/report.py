@@ -39,6 +39,6 @@ def rows(examples: Sequence[Example], *, by_task: bool, told: Callable[[str], No
 
 
 def out_of_fold_costs(examples: Sequence[Example], model: str = "network") -> list[float]:
-    """What the model says of each when it was trained without it: a minute or so for a thousand."""
+    """What the model says of each when it was trained without it: minutes for a thousand."""
     log_costs = out_of_fold(examples, folds_of(examples, NUM_FOLDS), MODELS[model])
     return [float(cost) for cost in np.exp(log_costs)]

@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         scenario = Scenario(workload, _shape(args), PRESETS[args.step_time])
     except (TraceError, WorkloadError) as error:
         return _complain(str(error))
+    if args.costs == "predictor" and len(recorded) < predictor_command.MIN_APPLICATIONS:
+        return _complain(f"--costs predictor: {len(recorded)} applications are too few to learn from")
     costs = _predicted(args.costs, workload.applications, recorded)
     every_s = args.window_s / _MOMENTS_IN_WINDOW if args.figures else None
     policies = dict.fromkeys(args.policy or _DEFAULT_POLICIES)

@@ -94,3 +94,8 @@ def test_a_file_that_is_cut_off_is_one_line(tmp_path: Path, capsys: pytest.Captu
 def test_more_applications_than_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(write(tmp_path / "apps.jsonl", call())), "--applications", "2"]) == 2
     assert "hold only 1" in capsys.readouterr().err
+
+
+def test_too_few_applications_to_predict_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(write(tmp_path / "apps.jsonl", call())), "--costs", "predictor"]) == 2
+    assert capsys.readouterr().err == "justitia replay: --costs predictor: 1 applications are too few to learn from\n"
