@@ -58,8 +58,6 @@ def trained(examples: Sequence[Example], *, seed: int = 0, num_steps: int = NUM_
 
     encoding = Encoding.fitted(examples)
     torch.manual_seed(seed)
-    # The optimizer's averages of rare words fade into numbers too small for fast arithmetic.
-    torch.set_flush_denormal(True)
 
     def tensor(array: Any) -> Any:
         return torch.tensor(np.asarray(array), dtype=torch.float32)
