@@ -4,7 +4,7 @@ Everything here is a value or a Protocol. Adapters (`gateway.stores`, `gateway.e
 `gateway.composition` picks them, and the rest of the gateway knows no more of them than this page says.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -242,7 +242,127 @@ class FirstCall:
     prompt_tokens: Tokens
     """Estimated from the length of the body."""
     max_tokens: Tokens | None
+    text: str = ""
+    """What is asked: the end of the prompt, without what every run of the kind has. Never kept."""
+    num_tools: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an application has come when one of its calls has ended."""
+
+    num_ended: int
+    num_open: int
+    """Its calls that this gateway knows to wait or to run."""
+    open_prompt_tokens: Tokens
+    """Of those, together."""
+    service: KvTokenTime
+    """What the ended ones held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What an application is going to cost in all. `low` and `high` hold the true cost in four cases of five, and are
+    None where nobody knows how wrong `cost` may be."""
+
+    cost: KvTokenTime
+    predictor: str
+    """A trained one's version, or `mean`, `default`, `declared`."""
+    low: KvTokenTime | None = None
+    high: KvTokenTime | None = None
+    basis: object = None
+    """What it was predicted from, in its predictor's own form; None: nothing that could be learnt from."""
+
+
+MeanCost = Callable[[str], Awaitable[KvTokenTime | None]]
+"""`StateStore.mean_cost`, or what stands before it."""
 
 
 class CostPredictor(Protocol):
-    async def predict(self, call: FirstCall) -> KvTokenTime: ...
+    async def predict(self, call: FirstCall, mean_cost: MeanCost) -> Prediction:
+        """Raises what `mean_cost` raises, if it has to ask."""
+        ...
+
+    def refine(self, first: Prediction, progress: Progress) -> Prediction:
+        """Knowing how far it has come since `first`; `first` itself where nothing is to be learnt from that."""
+        ...
+
+    def kept(self, prediction: Prediction) -> Mapping[str, object] | None:
+        """Its basis as it may be kept and learnt from: JSON, no text. None without one."""
+        ...
+
+
+# --- what predictors learn from, and what they are ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedApplication:
+    """What is kept of an application when it has closed: for training, and to see how wrong predictions are."""
+
+    closed_at: float
+    """Unix seconds."""
+    kind: str
+    predicted_cost: KvTokenTime
+    """When its first call came."""
+    low: KvTokenTime | None
+    high: KvTokenTime | None
+    predictor: str
+    cost: KvTokenTime
+    """Measured; more than 0."""
+    features: Mapping[str, object]
+    progress: tuple[Progress, ...]
+    """After some of its calls: not every one of a long one's."""
+
+
+class History(Protocol):
+    """The latest closed applications, a bounded number of them. Shared where the store is.
+
+    All raise `gateway.errors.StoreUnavailable` when it cannot be reached in time, or written.
+    """
+
+    async def append(self, closed: ClosedApplication) -> None: ...
+
+    async def read(self, limit: int) -> list[ClosedApplication]:
+        """The latest, oldest first. Skips what cannot be read (another version's), and never raises for it."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfMark:
+    """Which artifact is in use."""
+
+    version: str
+    previous: str | None
+    """What it replaced, and what a roll-back goes to; None: the running mean."""
+    rolled_back: tuple[str, ...] = ()
+    """Versions that are not to be used again, latest last, at most 16."""
+
+
+class ArtifactShelf(Protocol):
+    """Trained predictors by version, of which one is in use. Shared where the store is. An artifact is a blob whose
+    version is the first 16 hex digits of its SHA-256.
+
+    All raise `gateway.errors.StoreUnavailable` when it cannot be reached in time, or written.
+    """
+
+    async def mark(self) -> ShelfMark | None:
+        """None: nothing was ever published, or the mark cannot be read."""
+        ...
+
+    async def fetch(self, version: str) -> bytes | None:
+        """None: not there. What it is worth is for the reader to check."""
+        ...
+
+    async def publish(self, blob: bytes) -> ShelfMark:
+        """Put it there and take it into use; what is in use now becomes the previous one. No change if it is in use
+        already, and none if it was rolled back. The last few versions are kept, older ones removed."""
+        ...
+
+    async def roll_back(self, version: str) -> ShelfMark | None:
+        """If `version` is in use: the previous one is (version "" for the running mean), and `version` never again.
+        Answers what is in use then. Of several gateways that ask at the same time, one changes it."""
+        ...
+
+    async def aclose(self) -> None: ...

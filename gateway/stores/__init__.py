@@ -1,5 +1,11 @@
-"""The shared state behind `gateway.ports.StateStore`: in this process (`memory`) or in Redis (`redis`).
+"""What outlives a call, in this process, in local files or in Redis.
 
-Both do the same floating-point operations in the same order and so agree on every answer to the last bit;
-`tests/properties/test_stores_agree.py` holds them to it.
+- The shared state behind `gateway.ports.StateStore`: `memory` or `redis`. Both do the same floating-point operations in
+  the same order and so agree on every answer to the last bit; `tests/properties/test_stores_agree.py` holds them to it.
+- The record of closed applications behind `gateway.ports.History`: `file_history` or `redis_history`, both lines of
+  `closed_json`.
+- Trained predictors behind `gateway.ports.ArtifactShelf`: `folder_shelf` or `redis_shelf`, both by the rules of
+  `shelf`.
+
+`redis_connection` and `local_files` are how they reach Redis and the disk, and fail in time.
 """

@@ -19,20 +19,10 @@ Every key has a time to live, renewed by every operation that writes. Time: O(lo
 departures. An operation that times out is not tried again: it may have been done, and service must not count twice.
 """
 
-import asyncio
-import re
 import sys
-from collections.abc import Awaitable, Collection, Iterator, Sequence
-from importlib import resources
-from typing import Any, TypeVar, cast
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
-from gateway.errors import StoreUnavailable
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.fairness.virtual_clock import MAX_COST
 from gateway.ports import ApplicationRecord, Arrival, Snapshot, Standing
@@ -47,8 +37,13 @@ from gateway.stores.checks import (
     checked_virtual_time,
     checked_weight,
 )
-
-DEFAULT_PREFIX = "{justitia}"
+from gateway.stores.redis_connection import (
+    DEFAULT_PREFIX,
+    RedisConnection,
+    checked_prefix,
+    checked_ttl_s,
+    script_source,
+)
 
 _PRELUDE = ("prelude", "clock", "applications")
 _OPERATIONS = (
@@ -64,8 +59,6 @@ _FIELDS = (
 
 _BATCH = 256
 """Applications one script or pipeline handles: about a millisecond, for which Redis serves nobody else."""
-
-_T = TypeVar("_T")
 
 
 class RedisStore:
@@ -83,28 +76,13 @@ class RedisStore:
     ) -> None:
         """`timeout_s` bounds an exchange with Redis as a whole, the wait for a connection included; times to live are
         renewed at use. Raises ValueError for an unusable URL, prefix or time."""
-        if not re.match(r"[^{]*\{[^}]+\}", prefix):
-            raise ValueError(f"the prefix of a Redis store must hold a hash tag such as {{justitia}}, got {prefix!r}")
-        if application_ttl_s < 1 or clock_ttl_s < 1:
-            raise ValueError("times to live must be at least 1 s")
-        # One timeout, ours, in _within_time. With `socket_timeout` redis-py sends under asyncio.wait_for, which in
-        # Python 3.11 can lose a cancellation that comes as it ends, and our timeout is a cancellation.
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=None,
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-            protocol=2,
-        )
-        self._client = Redis.from_pool(pool)
-        self._timeout_s = timeout_s
-        self._prefix = prefix
+        self._prefix = checked_prefix(prefix)
+        checked_ttl_s(application_ttl_s, clock_ttl_s)
+        self._redis = RedisConnection(url, timeout_s=timeout_s, max_connections=max_connections, decode_responses=True)
+        self._client = self._redis.client
         self._fixed_keys = tuple(f"{prefix}:{name}" for name in _FIXED_KEYS)
         self._ttls_s = (clock_ttl_s, application_ttl_s)
-        self._scripts = {name: self._client.register_script(_source(name)) for name in _OPERATIONS}
+        self._scripts = {name: self._client.register_script(script_source(*_PRELUDE, name)) for name in _OPERATIONS}
 
     # --- applications -----------------------------------------------------------------------------------------------
 
@@ -142,7 +120,7 @@ class RedisStore:
         idle_before, limit = checked_time_s(idle_before), min(checked_limit(limit), sys.maxsize)
         last_seen = self._fixed_keys[_FIXED_KEYS.index("last_seen")]
         longest_idle = self._client.zrangebyscore(last_seen, "-inf", f"({idle_before!r}", start=0, num=limit)
-        idle = cast(list[ApplicationId], await self._within_time(longest_idle))
+        idle = cast(list[ApplicationId], await self._redis.within_time(longest_idle))
         expired: list[Standing] = []
         for ids in _batches(idle):
             keys = [self._application_key(id_) for id_ in ids]
@@ -163,7 +141,7 @@ class RedisStore:
             pipeline = self._client.pipeline(transaction=False)
             for id_ in ids:
                 pipeline.hmget(self._application_key(id_), list(_FIELDS))
-            rows = await self._within_time(pipeline.execute())
+            rows = await self._redis.within_time(pipeline.execute())
             records += (_record(id_, row) for id_, row in zip(ids, rows, strict=True) if row[0] is not None)
         return Snapshot(
             virtual_time=VirtualTime(float(virtual_time)),
@@ -191,17 +169,17 @@ class RedisStore:
     # --- the store itself -------------------------------------------------------------------------------------------
 
     async def ping(self) -> None:
-        await self._within_time(self._client.ping())
+        await self._redis.within_time(self._client.ping())
 
     async def wipe(self) -> None:
         """Remove the clock and the open applications from Redis; reported sources time out by themselves."""
         _, _, open_ids = await self._run("snapshot", [], sys.maxsize - 1)
         for ids in _batches(open_ids):
-            await self._within_time(self._client.unlink(*(self._application_key(id_) for id_ in ids)))
-        await self._within_time(self._client.unlink(*self._fixed_keys))
+            await self._redis.within_time(self._client.unlink(*(self._application_key(id_) for id_ in ids)))
+        await self._redis.within_time(self._client.unlink(*self._fixed_keys))
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._redis.aclose()
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -216,22 +194,7 @@ class RedisStore:
 
     async def _run(self, operation: str, keys: Sequence[str], *args: str | float) -> Any:
         script = self._scripts[operation]
-        return await self._within_time(script(keys=(*self._fixed_keys, *keys), args=(*self._ttls_s, *args)))
-
-    async def _within_time(self, answer: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await answer
-        except (TimeoutError, RedisTimeoutError) as error:
-            raise StoreUnavailable(f"the state store did not answer within {self._timeout_s:g} s") from error
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"the state store cannot be used: {type(error).__name__}") from error
-
-
-def _source(operation: str) -> str:
-    """The script of an operation, prelude included. Only the package's own data: no path is assumed."""
-    folder = resources.files("gateway.stores") / "lua"
-    return "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in (*_PRELUDE, operation))
+        return await self._redis.within_time(script(keys=(*self._fixed_keys, *keys), args=(*self._ttls_s, *args)))
 
 
 def _batches(ids: Sequence[ApplicationId]) -> Iterator[Sequence[ApplicationId]]:

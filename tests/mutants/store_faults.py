@@ -278,7 +278,7 @@ FAULTS: list[dict[str, str]] = [
         "tests": CONTRACT,
     },
     {
-        "file": REDIS,
+        "file": "gateway/stores/redis_connection.py",
         "old": "async with asyncio.timeout(self._timeout_s):",
         "new": "async with asyncio.timeout(None):",
         "why": "a hanging Redis hangs the gateway",
