@@ -1,23 +1,22 @@
-"""A multi-layer perceptron that answers quantiles of log cost: torch trains it, numpy runs it.
+"""The other first estimate: a multi-layer perceptron for the median of log cost. torch trains it, numpy runs it.
 
 Several networks that differ only in their first weights are trained together, and their answers averaged. The loss is
-the pinball loss of three quantiles, in units of log cost. Words pass through one linear layer to a few numbers before
+the absolute error, in units of log cost. Words pass through one linear layer to a few numbers before
 they meet the rest; half of them are left out at random in training, so that no word is learnt by heart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from predictor.encoding import NUM_WORDS, Array, Encoding
-from predictor.examples import Example
+from predictor.encoding import NUM_NUMBERS, Array, Encoding, Points
+from predictor.features import Features
 
-QUANTILES = (0.1, 0.5, 0.9)
-_MEMBERS = 4
-_WORD_NUMBERS = 16
-_HIDDEN = 64
+MEMBERS = 4
+WORD_NUMBERS = 16
+HIDDEN = 64
 _DROPOUT = 0.3
 _WORD_DROPOUT = 0.5
 _LEARNING_RATE = 3e-3
@@ -25,76 +24,102 @@ _WEIGHT_DECAY = 1e-2
 _BATCH = 64
 NUM_STEPS = 2000
 """Of training, however many examples there are: a thousand see each some hundred times, ten thousand a dozen."""
+_MAX_TARGET = 8.0
+"""In spreads of the kind, as in the kernel's estimate."""
+_TOLD_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Weights have a leading dimension of members; `(member, inputs, outputs)` and `(member, outputs)`."""
+    """Weights have a leading dimension of members; (member, inputs, outputs) and (member, outputs)."""
 
     encoding: Encoding
     weights: Mapping[str, Array]
 
-    def quantiles(self, examples: Sequence[Example]) -> Array:
-        """(n, quantiles) of log cost, never falling from one quantile to the next."""
-        w = self.weights
-        frequencies = self.encoding.words(examples)
-        present = np.flatnonzero(frequencies.any(axis=0))  # a text has some hundred of the words
-        words = frequencies[:, present] @ w["words"][:, present]
-        inputs = np.broadcast_to(self.encoding.inputs(examples), (len(words), len(examples), self.encoding.num_inputs))
-        x = np.concatenate([words, inputs], axis=2)
-        x = _silu(x @ w["first"] + w["first_bias"][:, None])
-        x = _silu(x @ w["second"] + w["second_bias"][:, None])
-        targets = (x @ w["last"] + w["last_bias"][:, None]).mean(axis=0)
-        return np.sort(self.encoding.log_costs(examples, targets), axis=1)
-
-    def log_costs(self, examples: Sequence[Example]) -> Array:
-        """(n,): medians."""
-        return np.asarray(self.quantiles(examples)[:, QUANTILES.index(0.5)])
+    def log_costs(self, asked: Sequence[Features]) -> Array:
+        """(n,)"""
+        w, points = self.weights, self.encoding.points(asked)
+        read = [weights @ w["words"][:, places] for places, weights in map(points.words.row, range(len(asked)))]
+        inputs = np.broadcast_to(_inputs(self.encoding, points), (MEMBERS, len(asked), num_inputs(self.encoding)))
+        x = np.concatenate([np.stack(read, axis=1), inputs], axis=2)
+        for layer in ("first", "second"):
+            x = _silu(x @ w[layer] + w[f"{layer}_bias"][:, None])
+        targets = (x @ w["last"] + w["last_bias"][:, None]).mean(axis=0)[:, 0]
+        middle, spread = (
+            of_kind[points.kind_rows] for of_kind in (self.encoding.middle_of_kind, self.encoding.spread_of_kind)
+        )
+        return np.asarray(middle + spread * np.clip(targets, -_MAX_TARGET, _MAX_TARGET))
 
 
-def trained(examples: Sequence[Example], *, seed: int = 0, num_steps: int = NUM_STEPS) -> Network:
-    """Half a minute for a thousand examples on one slow core."""
+def shapes(num_words: int, num_kinds: int) -> dict[str, tuple[int, ...]]:
+    """Of every array of weights."""
+    layers: dict[str, tuple[int, int]] = {
+        "words": (num_words, WORD_NUMBERS),
+        "first": (WORD_NUMBERS + 2 * NUM_NUMBERS + num_kinds + 1, HIDDEN),
+        "second": (HIDDEN, HIDDEN),
+        "last": (HIDDEN, 1),
+    }
+    found: dict[str, tuple[int, ...]] = {name: (MEMBERS, *size) for name, size in layers.items()}
+    return found | {f"{name}_bias": (MEMBERS, size[1]) for name, size in layers.items() if name != "words"}
+
+
+def num_inputs(encoding: Encoding) -> int:
+    """Besides the words."""
+    return 2 * NUM_NUMBERS + len(encoding.kinds) + 1
+
+
+def trained(
+    encoding: Encoding,
+    features: Sequence[Features],
+    costs: Array,
+    *,
+    seed: int = 0,
+    num_steps: int = NUM_STEPS,
+    told: Callable[[int, int], None] | None = None,
+) -> Network:
+    """`costs`: (n,), log. Half a minute on one slow core, however many there are."""
     import torch
 
-    encoding = Encoding.fitted(examples)
-    torch.manual_seed(seed)
+    points = encoding.points(features)
+    generator = torch.Generator().manual_seed(seed)  # torch's own stays as it is
 
     def tensor(array: Any) -> Any:
         return torch.tensor(np.asarray(array), dtype=torch.float32)
 
-    words, inputs = tensor(encoding.words(examples)), tensor(encoding.inputs(examples))
-    targets, spreads = tensor(encoding.targets(examples)), tensor(encoding.spread_of_kind[encoding.kind_rows(examples)])
-    sizes = {
-        "words": (NUM_WORDS, _WORD_NUMBERS),
-        "first": (_WORD_NUMBERS + encoding.num_inputs, _HIDDEN),
-        "second": (_HIDDEN, _HIDDEN),
-        "last": (_HIDDEN, len(QUANTILES)),
-    }
-    weights = {}
-    for name, (fan_in, fan_out) in sizes.items():
-        bound = fan_in**-0.5
-        weights[name] = torch.empty(_MEMBERS, fan_in, fan_out).uniform_(-bound, bound).requires_grad_()
-        if name != "words":
-            weights[f"{name}_bias"] = torch.zeros(_MEMBERS, fan_out, requires_grad=True)
+    def kept(x: Any, dropout: float) -> Any:
+        return x * (torch.rand(x.shape, generator=generator) >= dropout) / (1 - dropout)
+
+    words = tensor(points.words.columns(len(encoding.vocabulary)).T)
+    inputs, spreads = tensor(_inputs(encoding, points)), tensor(encoding.spread_of_kind[points.kind_rows])
+    targets = tensor((costs - encoding.middle_of_kind[points.kind_rows]) / encoding.spread_of_kind[points.kind_rows])
+    weights: dict[str, Any] = {}
+    for name, shape in shapes(len(encoding.vocabulary), len(encoding.kinds)).items():
+        bound = 0.0 if name.endswith("_bias") else max(1, shape[1]) ** -0.5
+        weights[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator).requires_grad_()
     optimizer = torch.optim.AdamW(weights.values(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * _LEARNING_RATE, total_steps=num_steps)
-    quantiles = torch.tensor(QUANTILES)
-    dropout = torch.nn.functional.dropout
-    for _ in range(num_steps):
-        batch = torch.randint(len(examples), (_MEMBERS, min(_BATCH, len(examples))))
-        x = torch.bmm(dropout(words[batch], _WORD_DROPOUT), weights["words"])
+    for step in range(num_steps):
+        batch = torch.randint(len(features), (MEMBERS, min(_BATCH, len(features))), generator=generator)
+        x = torch.bmm(kept(words[batch], _WORD_DROPOUT), weights["words"])
         x = torch.cat([x, inputs[batch]], dim=2)
         for name in ("first", "second"):
             x = torch.baddbmm(weights[f"{name}_bias"][:, None], x, weights[name])
-            x = dropout(torch.nn.functional.silu(x), _DROPOUT)
+            x = kept(torch.nn.functional.silu(x), _DROPOUT)
         answers = torch.baddbmm(weights["last_bias"][:, None], x, weights["last"])
-        errors = (targets[batch][:, :, None] - answers) * spreads[batch][:, :, None]
-        loss = torch.maximum(quantiles * errors, (quantiles - 1) * errors).mean(dim=(1, 2)).sum()
+        loss = ((targets[batch] - answers[:, :, 0]) * spreads[batch]).abs().mean(dim=1).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
+        if told is not None and (step + 1) % _TOLD_EVERY == 0:
+            told(step + 1, num_steps)
     return Network(encoding, {name: value.detach().numpy().astype(np.float64) for name, value in weights.items()})
+
+
+def _inputs(encoding: Encoding, points: Points) -> Array:
+    """(n, num_inputs): numbers against all and against their kind, which kind."""
+    which = points.kind_rows[:, None] == np.arange(len(encoding.kinds) + 1)
+    return np.concatenate([points.numbers, which], axis=1)
 
 
 def _silu(x: Array) -> Array:
