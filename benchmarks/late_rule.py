@@ -20,8 +20,8 @@ from benchmarks.workloads import Recipe, as_possible, drawn
 from gateway.fairness.units import KvTokenTime
 from gateway.replay import costs
 from gateway.replay.measures import measures
+from gateway.replay.model import LateRule, Run
 from gateway.replay.scenario import EngineShape, Scenario
-from gateway.replay.simulation import LateRule, Run
 
 RESULT = Path(__file__).parent / "results" / "late_rule.json"
 

@@ -1,41 +1,93 @@
-"""What is predicted in the studies: true costs, and true costs with a known error."""
+"""What is predicted in the studies: true costs, true costs with a known error, and what the predictor says.
 
+The predictor never predicts what it was trained on: an application is predicted by a model that has not seen its fold.
+"""
+
+import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 from gateway.fairness.units import KvTokenTime
-from gateway.predictor_command import out_of_fold_costs
+from gateway.learning.examples import of_recorded, predictor_progress
+from gateway.ports import Progress
 from gateway.replay import costs
 from gateway.workloads.traces import RecordedApplication
 
 Applications = Sequence[RecordedApplication]
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a model says of one application that it has not seen."""
+
+    model: Any
+    features: Any
+    first: Any
+    """Quantiles of log cost."""
+
+    @property
+    def cost(self) -> KvTokenTime:
+        return KvTokenTime(math.exp(self.first[1]))
+
+    def refined(self, progress: Progress) -> KvTokenTime:
+        quantiles = self.model.refined_from(self.features, self.first, predictor_progress(progress))
+        return KvTokenTime(math.exp(quantiles[1]))
+
+
 @cache
-def _by_network(recorded: tuple[RecordedApplication, ...]) -> dict[RecordedApplication, KvTokenTime]:
-    """Minutes: once in a process."""
-    return dict(zip(recorded, out_of_fold_costs(recorded), strict=True))
+def trained(
+    recorded: tuple[RecordedApplication, ...], *, without_kind: bool = False
+) -> dict[RecordedApplication, Trained]:
+    """Seconds for a thousand, once in a process. `without_kind`: by models that have seen no run of its kind at all."""
+    report = importlib.import_module("predictor.report")
+    examples = of_recorded(recorded)
+    models = report.models_without_kind(examples) if without_kind else report.out_of_fold_models(examples)
+    found = {}
+    for places, model in models:
+        features = [examples[place].features for place in places]
+        for place, known, first in zip(places, features, model.quantiles(features), strict=True):
+            found[recorded[place]] = Trained(model, known, first)
+    return found
 
 
-def _network(applications: Applications, recorded: Applications, seed: int) -> costs.Costs:
-    known = _by_network(tuple(recorded))
-    return [known[application] for application in applications]
+def _by_predictor(applications: Applications, recorded: Applications, _: int) -> costs.Costs:
+    known = trained(tuple(recorded))
+    return [known[application].cost for application in applications]
+
+
+def _without_its_kind(applications: Applications, recorded: Applications, _: int) -> costs.Costs:
+    known = trained(tuple(recorded), without_kind=True)
+    return [known[application].cost for application in applications]
 
 
 PREDICTIONS: Mapping[str, Callable[[Applications, Applications, int], costs.Costs]] = MappingProxyType(
     {
         "exact": lambda applications, _, __: costs.oracle(applications),
         "noise 30 %": lambda applications, _, seed: costs.noisy(costs.oracle(applications), 0.3, seed),
+        **{
+            f"log-normal {sigma:g}": lambda applications, _, seed, sigma=sigma: costs.log_normal(
+                costs.oracle(applications), sigma, seed
+            )
+            for sigma in (0.1, 0.2, 0.3, 0.5, 0.7)
+        },
         "8 largest / 100": lambda applications, _, __: costs.largest_divided(costs.oracle(applications), 8, 100),
         "noise 30 %, 8 largest / 100": lambda applications, _, seed: costs.largest_divided(
             costs.noisy(costs.oracle(applications), 0.3, seed), 8, 100
         ),
+        "global mean": lambda applications, recorded, _: costs.global_mean(applications, recorded),
         "kind mean": lambda applications, recorded, _: costs.kind_mean(applications, recorded),
         "kind median": lambda applications, recorded, _: costs.kind_median(applications, recorded),
-        "network": _network,
+        "predictor": _by_predictor,
+        "predictor, its kind unseen": _without_its_kind,
         "p + 2d": lambda applications, _, __: costs.tokens(applications),
     }
 )
-"""(workload's applications, the recording they are from, seed) → predicted costs. Mean and median of a kind are taken
-over the whole recording, the application itself included; the network is trained without those it predicts."""
+"""(workload's applications, the recording they are from, seed) → predicted costs. Means and medians are taken over the
+whole recording, the application itself included."""
+
+REFINED = "predictor, refined"
+"""First as `predictor`, then anew as its calls end."""

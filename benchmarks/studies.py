@@ -10,16 +10,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.predictions import REFINED
 from benchmarks.report import written
 from benchmarks.study import AS_HELD, Case, Study, Variant, carried_out
 from benchmarks.workloads import Recipe
 from gateway.replay.measures import lateness_to_gps
+from gateway.replay.model import Run, in_full
 from gateway.replay.scenario import EngineShape
-from gateway.replay.simulation import Run, in_full
 from gateway.workloads.workload import Workload
 
 RESULTS = Path(__file__).parent / "results"
 
+MEDIUM_POOL = EngineShape(kv_blocks=1024)
 LARGE_POOL = EngineShape(kv_blocks=2812)
 SHARING_POOL = EngineShape(kv_blocks=2812, has_prefix_caching=True)
 FOUR = (
@@ -83,15 +85,32 @@ STUDIES = (
     ),
     Study(
         "predictions",
-        "What the kind alone can tell, and what a network sees in the first call.",
+        "What the kind alone can tell, what the predictor sees in the first call, and what refining adds.",
+        (Case("suite", Recipe("suite")), Case("agents and suite", Recipe("everything recorded"), MEDIUM_POOL)),
+        (
+            Variant("justitia", "justitia"),
+            Variant("justitia, global mean", "justitia", "global mean"),
+            Variant("justitia, kind mean", "justitia", "kind mean"),
+            Variant("justitia, kind median", "justitia", "kind median"),
+            Variant("justitia, predictor", "justitia", "predictor"),
+            Variant("justitia, predictor, refined", "justitia", REFINED),
+            Variant("justitia, its kind unseen", "justitia", "predictor, its kind unseen"),
+            Variant("srjf, kind mean", "srjf", "kind mean"),
+            Variant("srjf, predictor", "srjf", "predictor"),
+            Variant("srjf, predictor, refined", "srjf", REFINED),
+        ),
+    ),
+    Study(
+        "errors",
+        "What an error of a known size costs: every prediction off by a log-normal factor.",
         (Case("suite", Recipe("suite")),),
         (
             Variant("justitia", "justitia"),
-            Variant("justitia, kind mean", "justitia", "kind mean"),
-            Variant("justitia, kind median", "justitia", "kind median"),
-            Variant("justitia, network", "justitia", "network"),
-            Variant("srjf, kind mean", "srjf", "kind mean"),
-            Variant("srjf, network", "srjf", "network"),
+            *(
+                Variant(f"justitia, σ = {sigma:g}", "justitia", f"log-normal {sigma:g}")
+                for sigma in (0.1, 0.2, 0.3, 0.5, 0.7)
+            ),
+            Variant("srjf, σ = 0.3", "srjf", "log-normal 0.3"),
         ),
     ),
     Study(

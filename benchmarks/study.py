@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.predictions import PREDICTIONS
+from benchmarks.predictions import PREDICTIONS, REFINED, trained
 from benchmarks.workloads import Recipe, as_possible, drawn, have_recordings
 from gateway.demo.surroundings import StolenTime, machine, versions
 from gateway.fairness.policies import PolicyName
 from gateway.replay.costs import oracle
 from gateway.replay.measures import measures
+from gateway.replay.model import Charging, Run, as_measured
 from gateway.replay.records import record_of, spread_by
 from gateway.replay.scenario import EngineShape, Scenario
-from gateway.replay.simulation import Charging, Run, as_measured
 from gateway.replay.step_time import StepTime
 from gateway.workloads.workload import Workload
 
@@ -94,9 +94,15 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
     rows = []
     for variant in study.variants:
         is_drawn = variant.label in study.drawn_labels
+        refine = None
         if variant.prediction == AS_HELD:
             assert first is not None
             predicted: Sequence[float] = [completion.service for completion in first.completions]
+        elif variant.prediction == REFINED:
+            known = trained(tuple(recorded))
+            said = [known[application] for application in workload.applications]
+            predicted = [one.cost for one in said]
+            refine = lambda number, progress, said=said: said[number].refined(progress)  # noqa: E731
         else:
             predicted = PREDICTIONS[variant.prediction](workload.applications, recorded, seed)
         began = time.perf_counter()
@@ -104,6 +110,7 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
             variant.policy,
             predicted,
             charging=variant.charging,
+            refine=refine,
             moments_every_s=_MOMENTS_EVERY_S if is_drawn and seed == 0 else None,
         )
         elapsed_s = time.perf_counter() - began

@@ -23,7 +23,14 @@ MEDIUM = ("code_feedback", "tool_plan", "alfworld")
 LARGE = ("mapreduce_summarize",)
 
 Mix = Literal[
-    "suite", "suite with doc_merge", "tau_airline", "hotpot_react", "task parallel", "sample", "elephant among mice"
+    "suite",
+    "suite with doc_merge",
+    "tau_airline",
+    "hotpot_react",
+    "everything recorded",
+    "task parallel",
+    "sample",
+    "elephant among mice",
 ]
 Arrivals = Literal["recorded", "poisson", "bursts"]
 Applications = list[RecordedApplication]
@@ -35,6 +42,7 @@ class Recipe:
 
     mix: Mix
     """suite: the recorded kinds in the paper's shares, 72 % small, 26 % medium, 2 % large, kinds of a class alike.
+    everything recorded: half suite, a quarter each of the recorded agents.
     task parallel: made up, in the same shares (see `_task_parallel`).
     elephant among mice: made up, `count` mice, with arrivals of its own (see `_elephant_among_mice`)."""
     count: int = 300
@@ -121,6 +129,16 @@ def _file(name: str) -> Callable[[int, random.Random, int], tuple[Applications, 
     return mix
 
 
+def _everything(count: int, draw: random.Random, seed: int) -> tuple[Applications, Applications]:
+    applications, recorded = _suite(*LARGE)(count - 2 * (count // 4), draw, seed)
+    for name in ("apps_tau_airline.jsonl.gz", "apps_hotpot_react.jsonl.gz"):
+        agents = read_applications(TRACES / name)
+        applications += [draw.choice(agents) for _ in range(count // 4)]
+        recorded = [*recorded, *agents]
+    draw.shuffle(applications)
+    return applications, recorded
+
+
 def _sample(count: int, draw: random.Random, seed: int) -> tuple[Applications, Applications]:
     return sample_applications(count, seed), sample_applications(700, seed + 1)
 
@@ -162,6 +180,7 @@ _MIXES: dict[Mix, Callable[[int, random.Random, int], tuple[Applications, Applic
     "suite with doc_merge": _suite(*LARGE, "doc_merge"),
     "tau_airline": _file("apps_tau_airline.jsonl.gz"),
     "hotpot_react": _file("apps_hotpot_react.jsonl.gz"),
+    "everything recorded": _everything,
     "task parallel": _task_parallel,
     "sample": _sample,
 }

@@ -9,6 +9,7 @@ COMMANDS = (
     "serve_command",
     "demo.command",
     "replay.command",
+    "train_command",
     "predictor_command",
     "clock_command",
     "settings_command",

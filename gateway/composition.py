@@ -4,6 +4,8 @@
 """
 
 import asyncio
+import importlib
+import importlib.util
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,15 +18,24 @@ from gateway.engines.vllm import VllmEngine
 from gateway.fairness.units import KvTokenTime
 from gateway.http.app import create_http_app
 from gateway.identity import KeyRing, KindRegistry, key_digest
+from gateway.learning.learning import Learning
+from gateway.learning.trained import Artifact, Toolkit, TrainedPredictor, UnusableArtifact
+from gateway.learning.training import TrainingProcess
 from gateway.metrics import Metrics
-from gateway.ports import StateStore
+from gateway.ports import ArtifactShelf, History, StateStore
 from gateway.scheduling.dispatcher import Dispatcher
-from gateway.scheduling.mean_cost import MeanCostPredictor
 from gateway.settings import Settings, StoreSettings, TenantSettings
+from gateway.stores.file_history import FileHistory
+from gateway.stores.folder_shelf import FolderShelf
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
+from gateway.stores.redis_history import RedisHistory
+from gateway.stores.redis_shelf import RedisShelf
 
 log = logging.getLogger(__name__)
+
+_SLOW_S = 10.0
+"""For what no call waits for: a record, an artifact of megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +51,30 @@ def compose(settings: Settings) -> Gateway:
     metrics = Metrics(settings.scheduling.policy, kinds)
     store = make_store(settings.store)
     engines = [VllmEngine(url, settings.engines) for url in settings.engines.urls]
-    predictor = MeanCostPredictor(store, KvTokenTime(settings.applications.default_cost))
-    dispatcher = Dispatcher(settings, store, engines, predictor, metrics, kinds, SteadyClock().now)
+    now = SteadyClock().now
+    toolkit = make_toolkit()
+    predictor = TrainedPredictor(
+        toolkit, KvTokenTime(settings.applications.default_cost), keeps_words=settings.learning.keeps_words
+    )
+    learning = Learning(
+        make_history(settings), make_shelf(settings), predictor, toolkit, settings.learning, metrics, now,
+        make_training(settings),
+    )  # fmt: skip
+    dispatcher = Dispatcher(settings, store, engines, predictor, metrics, kinds, now, learning.closed)
     failed = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(dispatcher.run())
-        running.add_done_callback(lambda task: _broke_down(task, failed))
+        running = [asyncio.create_task(part.run()) for part in (dispatcher, learning)]
+        for task in running:
+            task.add_done_callback(lambda task: _broke_down(task, failed))
         try:
             yield
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await learning.aclose()
             for engine in engines:
                 await engine.aclose()
             await store.aclose()
@@ -75,6 +97,56 @@ def make_store(settings: StoreSettings) -> StateStore:
         application_ttl_s=settings.application_ttl_s,
         clock_ttl_s=settings.clock_ttl_s,
     )
+
+
+def make_history(settings: Settings) -> History:
+    learning, store = settings.learning, settings.store
+    if store.redis_url is None:
+        return FileHistory(learning.folder_in_use() / "closed.jsonl", max_entries=learning.max_recorded)
+    prefix = f"{{{store.prefix}}}"
+    return RedisHistory(store.redis_url, prefix=prefix, timeout_s=_SLOW_S, max_entries=learning.max_recorded)
+
+
+def make_shelf(settings: Settings) -> ArtifactShelf:
+    if settings.store.redis_url is None:
+        return FolderShelf(settings.learning.folder_in_use() / "predictors")
+    return RedisShelf(settings.store.redis_url, prefix=f"{{{settings.store.prefix}}}", timeout_s=_SLOW_S)
+
+
+def make_training(settings: Settings) -> TrainingProcess | None:
+    """None where training is not wanted, or not possible."""
+    if not settings.learning.trains or settings.learning.predictor == "mean":
+        return None
+    if any(importlib.util.find_spec(name) is None for name in ("numpy", "safetensors", "tqdm")):
+        log.info("costs stay running means: to learn more, install justitia-gateway[predictor]")
+        return None
+    environment = {
+        "JUSTITIA_STORE__PREFIX": settings.store.prefix,
+        "JUSTITIA_LEARNING__FOLDER": str(settings.learning.folder_in_use()),
+        "JUSTITIA_LEARNING__MODEL": settings.learning.model,
+        "JUSTITIA_LEARNING__MAX_RECORDED": str(settings.learning.max_recorded),
+    }
+    if settings.store.redis_url is not None:
+        environment["JUSTITIA_STORE__REDIS_URL"] = settings.store.redis_url
+    return TrainingProcess(environment)
+
+
+def make_toolkit() -> Toolkit:
+    """Of the package `predictor`: what needs no third party at once, the rest with the first artifact."""
+    features = importlib.import_module("predictor.features")
+    return Toolkit(features.Features.of, features.Progress, _load_artifact)
+
+
+def _load_artifact(blob: bytes) -> Artifact:
+    try:
+        artifacts = importlib.import_module("predictor.artifacts")
+    except ImportError as error:
+        raise UnusableArtifact(f"{error.name} is not installed (justitia-gateway[predictor])") from error
+    try:
+        artifact: Artifact = artifacts.loads(blob)
+    except artifacts.ArtifactError as error:
+        raise UnusableArtifact(str(error)) from error
+    return artifact
 
 
 def make_key_ring(settings: TenantSettings) -> KeyRing:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from gateway.identity import KindRegistry
+from gateway.ports import Prediction
 
 # From one step of an engine to the longest wait that settings allow by default; factors of about 2.5.
 _WAIT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0, 600.0)
@@ -46,6 +47,14 @@ class Metrics:
         self._error = self._histogram(
             "prediction_relative_error", "|predicted - true| / true cost.", _RELATIVE_ERROR, "application_kind"
         )
+        self._interval = self._counter(
+            "prediction_interval", "Closed applications by where their cost lay: four in five should be within.",
+            "application_kind", "cost",
+        )  # fmt: skip
+        self._drift = self._gauge(
+            "prediction_drift_ratio", "Recent error of the trained predictor against its error when it was trained."
+        )
+        self._predictor = self._gauge("predictor_in_use", "1 for what predicts costs now.", "predictor")
         self._backlogged = self._gauge("applications_backlogged", "Unfinished in GPS.")
         self._virtual_time = self._gauge(
             "virtual_time_kv_token_iterations", "The clock, in token-iterations per unit weight."
@@ -87,9 +96,21 @@ class Metrics:
     def application_closed(self, jct_s: float, kind: str) -> None:
         self._jct_s.labels(self._policy, self._kinds.label(kind)).observe(jct_s)
 
-    def prediction(self, relative_error: float, kind: str) -> None:
-        """Of one closed application; the sign does not count."""
-        self._error.labels(self._policy, self._kinds.label(kind)).observe(abs(relative_error))
+    def prediction(self, prediction: Prediction, cost: float, kind: str) -> None:
+        """Of one closed application that cost `cost`, more than 0."""
+        label = self._kinds.label(kind)
+        self._error.labels(self._policy, label).observe(abs(prediction.cost - cost) / cost)
+        if prediction.low is not None and prediction.high is not None:
+            where = "below" if cost < prediction.low else "above" if cost > prediction.high else "within"
+            self._interval.labels(self._policy, label, where).inc()
+
+    def prediction_drift(self, ratio: float) -> None:
+        self._drift.labels(self._policy).set(ratio)
+
+    def predictor_in_use(self, name: str) -> None:
+        """`trained` or `mean`."""
+        for other in ("trained", "mean"):
+            self._predictor.labels(self._policy, other).set(other == name)
 
     def clock(self, virtual_time: float, backlogged: int) -> None:
         self._virtual_time.labels(self._policy).set(virtual_time)

@@ -3,10 +3,11 @@
 Flags win over the environment (`JUSTITIA_…`, `__` between levels), the environment over the file (TOML).
 """
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -72,6 +73,13 @@ class StoreSettings(Group):
     application_ttl_s: int = Field(86_400, ge=60, description="Time to live of an application nobody closes.")
     clock_ttl_s: int = Field(7 * 86_400, ge=60, description="Time to live of the clock when nothing happens.")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        return url
+
 
 class SchedulingSettings(Group):
     policy: PolicyName = Field("justitia", description="Order of calls.")
@@ -90,6 +98,32 @@ class ApplicationSettings(Group):
         1e6, gt=0, le=1e15, description="Predicted cost (token·iterations) before anything was learnt."
     )
     max_listed: int = Field(1000, ge=1, le=100_000, description="Applications a listing shows at most.")
+
+
+class LearningSettings(Group):
+    predictor: Literal["trained", "mean"] = Field(
+        "trained",
+        description="What predicts costs: what was learnt, once there is such, or a kind's running mean.",
+    )
+    folder: Path | None = Field(
+        None, description="Record and predictors of a gateway without Redis. Default: the user's state folder."
+    )
+    max_recorded: int = Field(20_000, ge=100, le=1_000_000, description="Closed applications that are remembered.")
+    keeps_words: bool = Field(
+        False, description="Remember hashes of a first prompt's words and learn from them; words can be guessed back."
+    )
+    model: Literal["kernel", "network"] = Field(
+        "kernel", description="What is trained for first estimates; a network needs torch for that."
+    )
+    trains: bool = Field(True, description="Train beside this gateway, in a process of its own.")
+    training_interval_s: Seconds = Field(3600.0, description="Between two trainings, after the first few.")
+    poll_interval_s: Seconds = Field(10.0, description="Between two looks for a newer predictor.")
+
+    def folder_in_use(self) -> Path:
+        if self.folder is not None:
+            return self.folder
+        state = os.environ.get("XDG_STATE_HOME")
+        return (Path(state) if state else Path.home() / ".local" / "state") / "justitia"
 
 
 class TenantSettings(Group):
@@ -112,6 +146,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     scheduling: SchedulingSettings = SchedulingSettings()
     applications: ApplicationSettings = ApplicationSettings()
+    learning: LearningSettings = LearningSettings()
     tenants: TenantSettings = TenantSettings()
 
 

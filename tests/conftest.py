@@ -7,6 +7,7 @@ import signal
 import subprocess
 import warnings
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ settings.register_profile(
     "mutants", settings.get_profile("justitia"), phases=[Phase.explicit, Phase.generate], database=None
 )
 settings.load_profile("justitia")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learnt(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test's gateway learns from another's, from the user's own, or beside what a test is about."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(_NUMBERS)}"))
+    monkeypatch.setenv("JUSTITIA_LEARNING__TRAINS", "false")
+
+
+_NUMBERS = count()
 
 
 class RedisServer:

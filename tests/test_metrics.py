@@ -1,16 +1,20 @@
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.fairness.units import KvTokenTime
 from gateway.identity import KindRegistry
 from gateway.metrics import Metrics
+from gateway.ports import Prediction
 
 CONTRACT = """
     applications_backlogged virtual_time_kv_token_iterations calls_queued calls_running calls_total
     application_completion_seconds call_queue_seconds call_time_to_first_token_seconds gateway_overhead_seconds
     service_kv_token_iterations_total application_lag_kv_token_iterations prediction_relative_error identity_total
     store_operation_seconds store_errors_total engine_up engine_kv_usage_ratio
+    prediction_interval_total prediction_drift_ratio predictor_in_use
 """
 
 LABELS = {"policy", "application_kind", "outcome", "engine", "model", "tenant_class", "rule", "operation", "le"}
+LABELS |= {"cost", "predictor"}
 
 
 def with_everything_counted() -> Metrics:
@@ -22,7 +26,9 @@ def with_everything_counted() -> Metrics:
     metrics.queue_depth(3, 4)
     metrics.identity("path")
     metrics.application_closed(1.0, "a")
-    metrics.prediction(-0.5, "a")
+    metrics.prediction(Prediction(KvTokenTime(50), "v", KvTokenTime(40), KvTokenTime(90)), 100.0, "a")
+    metrics.prediction_drift(1.25)
+    metrics.predictor_in_use("trained")
     metrics.clock(1e9, 7)
     metrics.lag(5.0)
     metrics.service("host:1", 100.5)
@@ -54,6 +60,10 @@ def test_values() -> None:
     seen = samples(with_everything_counted())
     assert seen["justitia_calls_total", "a", "completed", "justitia"] == 1
     assert seen["justitia_calls_queued", "justitia"] == 3
+    assert seen["justitia_prediction_interval_total", "a", "above", "justitia"] == 1
+    assert seen["justitia_prediction_drift_ratio", "justitia"] == 1.25
+    assert seen["justitia_predictor_in_use", "justitia", "trained"] == 1
+    assert seen["justitia_predictor_in_use", "justitia", "mean"] == 0
     assert seen["justitia_calls_running", "justitia"] == 4
     assert seen["justitia_virtual_time_kv_token_iterations", "justitia"] == 1e9
     assert seen["justitia_applications_backlogged", "justitia"] == 7

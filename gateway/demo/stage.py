@@ -33,6 +33,7 @@ _GATEWAY_ENVIRONMENT = {
     # Long tool times and long queues are what is measured: nothing is to be given up before its end.
     "JUSTITIA_APPLICATIONS__IDLE_CLOSE_S": "3600",
     "JUSTITIA_SCHEDULING__QUEUE_TIMEOUT_S": "3600",
+    "JUSTITIA_LEARNING__TRAINS": "false",  # it takes a core for some seconds
 }
 
 
@@ -117,7 +118,9 @@ async def gateway(engine_url: str, policy: PolicyName, port: int, log: Path) -> 
     """A new gateway on `port`: its URL and process. Raises ChildFailed."""
     argv = [*_PROGRAM, "serve", "--engine", engine_url, "--host", "127.0.0.1", "--port", str(port), "--policy", policy]
     url = f"http://127.0.0.1:{port}"
-    async with child(f"the gateway ({policy})", argv, _GATEWAY_ENVIRONMENT, log) as process:
+    # What one run learns is not the next one's, nor the user's own gateways'.
+    environment = {**_GATEWAY_ENVIRONMENT, "JUSTITIA_LEARNING__FOLDER": f"{log}.learning"}
+    async with child(f"the gateway ({policy})", argv, environment, log) as process:
         await process.until_ready(f"{url}/readyz", _GATEWAY_START_TIMEOUT_S, lambda _: None)
         yield url, process
 

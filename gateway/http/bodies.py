@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.fairness.units import Tokens
+from gateway.http.prompts import Prompt, read_prompt
 
 STEERING_FIELDS = frozenset({"priority", "vllm_xargs", "session_id", "kv_transfer_params", "ec_transfer_params"})
 """vLLM: order, extra arguments of plugins (ours is one), session affinity, and transfers of other servers' caches."""
@@ -29,6 +30,7 @@ class CallBody:
     max_tokens: Tokens | None
     prompt_tokens: Tokens | None
     """Known only where the prompt comes as token ids."""
+    prompt: Prompt
 
 
 def read_call(body: bytes) -> CallBody:
@@ -46,6 +48,7 @@ def read_call(body: bytes) -> CallBody:
         hides_usage=hides_usage,
         max_tokens=_max_tokens(fields),
         prompt_tokens=_prompt_tokens(fields.get("prompt")),
+        prompt=read_prompt(fields),
     )
 
 

@@ -43,6 +43,9 @@ class OpenAiApi:
             max_tokens=body.max_tokens,
             body_bytes=len(raw_body),
             declared_cost=_declared_cost(exchange),
+            text=body.prompt.text,
+            num_tools=body.prompt.num_tools,
+            shape=body.prompt.shape,
         )
         async with ClientWatch(exchange.receive) as watch:
             async with self._dispatcher.call(request) as lease:

@@ -32,6 +32,7 @@ from gateway.identity.kinds import DEFAULT_KIND, OTHER_KIND, KindRegistry, safe_
 from gateway.identity.names import application_id, safe_name
 from gateway.identity.resolve import identify
 from gateway.identity.rules import RULES, Claim, Rule
+from gateway.identity.shapes import ShapeRegistry, prompt_shape
 from gateway.identity.steering import is_steering
 from gateway.identity.tenants import KEY_HEADERS, KeyRing, carried_key, key_digest
 
@@ -47,11 +48,13 @@ __all__ = [
     "RequestFacts",
     "Rule",
     "RuleName",
+    "ShapeRegistry",
     "application_id",
     "carried_key",
     "identify",
     "is_steering",
     "key_digest",
+    "prompt_shape",
     "safe_kind",
     "safe_name",
 ]

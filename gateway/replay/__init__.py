@@ -7,6 +7,7 @@ what takes time: an engine step (`step_time`), the way to the engine, the gatewa
 There is no clock and no chance: the same workload and seed give the same events, on any machine.
 
     scenario     one workload on one engine, on which any policy can be tried
+    model        the nouns: what runs, by which rules, and what came of it
     simulation   the event loop: arrivals, calls, steps, readings
     costs        what is predicted for an application when it arrives
     prompts      token ids, so that real prefixes are shared

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("vllm") is None:
         return _complain("vLLM is not installed: its scheduler is what is simulated (justitia-gateway[engine-cpu])")
     if args.costs == "predictor" and not predictor_command.is_installed():
-        return _complain("--costs predictor needs torch and scikit-learn (justitia-gateway[predictor])")
+        return _complain(f"--costs predictor: {predictor_command.NOT_INSTALLED}")
     if args.figures and not can_draw():
         return _complain("--figures needs matplotlib (justitia-gateway[figures])")
     try:

@@ -21,6 +21,12 @@ def oracle(applications: Sequence[RecordedApplication]) -> Costs:
     return [true_cost(application) for application in applications]
 
 
+def global_mean(applications: Sequence[RecordedApplication], seen: Sequence[RecordedApplication]) -> Costs:
+    """The same for all: what is known when nothing is."""
+    mean = fmean(true_cost(application) for application in seen)
+    return [KvTokenTime(mean)] * len(applications)
+
+
 def kind_mean(applications: Sequence[RecordedApplication], seen: Sequence[RecordedApplication]) -> Costs:
     """The mean over the runs of its kind in `seen`, which may be the whole recording."""
     return _of_kind(applications, seen, fmean)
@@ -57,6 +63,12 @@ def noisy(costs: Costs, share: float, seed: int) -> Costs:
     """Each times a factor drawn evenly from 1 ± share."""
     draw = random.Random(seed)
     return [KvTokenTime(cost * draw.uniform(1 - share, 1 + share)) for cost in costs]
+
+
+def log_normal(costs: Costs, sigma: float, seed: int) -> Costs:
+    """Each times e to a normal deviation of `sigma`: as often a factor too large as too small."""
+    draw = random.Random(seed)
+    return [KvTokenTime(cost * math.exp(draw.gauss(0.0, sigma))) for cost in costs]
 
 
 def largest_divided(costs: Costs, count: int, divisor: float) -> Costs:

@@ -16,7 +16,7 @@ from typing import Any
 from gateway.fairness.gps import FluidArrival
 from gateway.figures import aligned, percentile
 from gateway.replay.ideal import ideal_finishes
-from gateway.replay.simulation import Run
+from gateway.replay.model import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gateway.replay.measures import lateness_to_gps
-from gateway.replay.simulation import Run
+from gateway.replay.model import Run
 
 
 @dataclass(frozen=True, slots=True)

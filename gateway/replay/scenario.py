@@ -9,19 +9,20 @@ from typing import Any
 
 from gateway.fairness.cost import counted_cost
 from gateway.fairness.policies import PolicyName
-from gateway.fairness.units import ApplicationId
+from gateway.fairness.units import ApplicationId, KvTokenTime
+from gateway.ports import Progress
 from gateway.replay.costs import Costs
-from gateway.replay.prompts import Prompts
-from gateway.replay.simulation import (
+from gateway.replay.model import (
     Charging,
     EngineModel,
     LateRule,
     Run,
     SimulatedApplication,
-    Simulation,
     Timing,
     as_measured,
 )
+from gateway.replay.prompts import Prompts
+from gateway.replay.simulation import Simulation
 from gateway.replay.step_time import StepTime
 from gateway.settings import SchedulingSettings
 from gateway.tiny_model import ensure_tiny_model
@@ -65,9 +66,10 @@ class Scenario:
         *,
         late_rule: LateRule = counted_cost,
         charging: Charging = as_measured,
+        refine: Callable[[int, Progress], KvTokenTime | None] | None = None,
         moments_every_s: float | None = None,
     ) -> Run:
-        """`costs[i]` is what is predicted for the workload's i-th application."""
+        """`costs[i]` is what is predicted for the workload's i-th application, `refine(i, …)` what it is later."""
         rows = zip(self._workload.applications, self._workload.arrivals_s, self._prompts, costs, strict=True)
         applications = [
             SimulatedApplication(
@@ -88,6 +90,7 @@ class Scenario:
             margin=SchedulingSettings().dispatch_margin_calls,
             late_rule=late_rule,
             charging=charging,
+            refine=None if refine is None else lambda name, progress: refine(int(name), progress),
             moments_every_s=moments_every_s,
         ).run()
 

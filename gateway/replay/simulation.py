@@ -2,10 +2,10 @@
 
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from gateway.engines.patched import engine_state
 from gateway.engines.wire import rank_to_wire
@@ -13,9 +13,21 @@ from gateway.fairness.cost import call_cost, counted_cost
 from gateway.fairness.policies import PolicyName, policy_named
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens
 from gateway.fairness.virtual_clock import VirtualClock
-from gateway.ports import FinishedCall
-from gateway.replay.step_time import StepTime
+from gateway.ports import FinishedCall, Prediction
+from gateway.replay.model import (
+    Charging,
+    Completion,
+    EngineModel,
+    LateRule,
+    Moment,
+    Refine,
+    Run,
+    SimulatedApplication,
+    Timing,
+    as_measured,
+)
 from gateway.scheduling.admission import Limits
+from gateway.scheduling.course import Course, is_worth_revising
 from gateway.scheduling.events import (
     ApplicationForgotten,
     ApplicationRanked,
@@ -39,110 +51,6 @@ _MAX_EMPTY_STEPS = 100
 _UNLIMITED = Limits(max_queued_calls=1 << 60, max_queued_bytes=1 << 60)
 
 
-class EngineModel(Protocol):
-    """`engine_patch.simulated.SimulatedEngine`, which the gateway does not import."""
-
-    num_steps: int
-    longest_stay: int
-    """Iterations from a call's latest admission to its end, the largest of those ended."""
-
-    @property
-    def mean_kv_use(self) -> float: ...
-
-    @property
-    def has_work(self) -> bool: ...
-
-    @property
-    def service(self) -> float:
-        """Delivered so far, token·iterations."""
-        ...
-
-    def add(
-        self, call_id: str, application_id: str, rank: int, prompt: Sequence[int], max_tokens: int, now: float
-    ) -> None: ...
-
-    def rerank(self, ranks: Mapping[str, int]) -> None: ...
-
-    def begin_step(self) -> Any: ...
-
-    def end_step(self) -> Any: ...
-
-    def state(self, since: int) -> dict[str, Any]: ...
-
-    def live_service(self) -> dict[str, float]:
-        """By application: what its calls in the engine have had, token·iterations."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds that the deployed parts take; the defaults are the gateway's own settings and a local network."""
-
-    step: StepTime
-    poll_interval_s: float = 0.05
-    transit_s: float = 0.002
-    """From the gateway's decision until the engine has the call: HTTP and tokenising."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedApplication:
-    """One application of the workload, ready to run."""
-
-    application_id: ApplicationId
-    kind: str
-    arrives_at: float
-    calls: tuple[RecordedCall, ...]
-    prompts: Mapping[int, Sequence[int]]
-    predicted_cost: KvTokenTime
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What became of one application."""
-
-    application_id: ApplicationId
-    kind: str
-    arrived_at: float
-    finished_at: float
-    service: KvTokenTime
-    """What the engine says it held."""
-    service_at_arrival: float
-    """The engine's counter then: the axis on which the fluid server is compared."""
-    service_at_finish: float
-
-    @property
-    def jct_s(self) -> float:
-        return self.finished_at - self.arrived_at
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """How everybody who was there stood at one time. Token·iterations."""
-
-    at_s: float
-    service: Mapping[ApplicationId, float]
-    lag: Mapping[ApplicationId, float]
-    """What GPS has given it by now, less what it has had."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    policy: PolicyName
-    completions: tuple[Completion, ...]
-    """In the order of the workload."""
-    num_steps: int
-    preemptions: int
-    makespan_s: float
-    kv_tokens: int
-    """The engine's memory."""
-    mean_kv_use: float
-    """Of the memory, over the steps that computed anything."""
-    longest_stay: int
-    """Of all calls: iterations from its latest admission to its end."""
-    moments: tuple[Moment, ...] = ()
-    """Where they were asked for."""
-
-
 @dataclass(slots=True)
 class _Running:
     application: SimulatedApplication
@@ -152,8 +60,11 @@ class _Running:
     num_unfinished: int
     num_unsettled: int
     """Calls that have not ended, or whose record has not been read."""
+    course: Course
+    predicted: KvTokenTime
+    """As it is now: refined as it runs, where that is asked for."""
     cost: KvTokenTime
-    """As it is taken now: predicted, then what the late rule makes of it."""
+    """What its finish time goes by: what the late rule makes of that."""
     service: float = 0.0
     charged: float = 0.0
     finished_at: float = math.nan
@@ -165,23 +76,6 @@ class _CallInFlight:
     running: _Running
     call: RecordedCall
     prompt: Sequence[int] = field(repr=False)
-
-
-LateRule = Callable[[KvTokenTime, KvTokenTime], KvTokenTime]
-"""(predicted cost, service attained) → the cost that its finish time goes by."""
-
-Charging = Callable[[FinishedCall], KvTokenTime]
-"""What an ended call counts for its application."""
-
-
-def as_measured(call: FinishedCall) -> KvTokenTime:
-    """What the engine says it held, shared blocks divided among those who share them."""
-    return call.service
-
-
-def in_full(call: FinishedCall) -> KvTokenTime:
-    """By the formula: as if no block had been shared and none lost."""
-    return call_cost(call.prompt_tokens, call.output_tokens)
 
 
 class Simulation:
@@ -197,6 +91,7 @@ class Simulation:
         margin: int,
         late_rule: LateRule = counted_cost,
         charging: Charging = as_measured,
+        refine: Refine | None = None,
         moments_every_s: float | None = None,
     ) -> None:
         self._applications = applications
@@ -205,6 +100,7 @@ class Simulation:
         self._timing = timing
         self._late_rule = late_rule
         self._charging = charging
+        self._refine = refine
         self._moments_every_s = moments_every_s
         self._moments: list[Moment] = []
         self._scheduler = Scheduler(
@@ -265,6 +161,8 @@ class Simulation:
             waiting_for={call.call_id: set(call.after) for call in application.calls},
             num_unfinished=len(application.calls),
             num_unsettled=len(application.calls),
+            course=Course(Prediction(application.predicted_cost, "simulated")),
+            predicted=application.predicted_cost,
             cost=application.predicted_cost,
         )
         self._running[application.application_id] = running
@@ -282,7 +180,7 @@ class Simulation:
                 arrived_at=application.arrives_at,
                 weight=UNIT_WEIGHT,
                 virtual_finish_time=self._clock.finish_time(application.application_id),
-                predicted_cost=application.predicted_cost,
+                predicted_cost=running.predicted,
                 service=KvTokenTime(running.charged),
             )
         )
@@ -290,11 +188,22 @@ class Simulation:
     def _charge(self, running: _Running, record: FinishedCall) -> None:
         running.service += record.service
         running.charged += self._charging(record)
-        cost = self._late_rule(running.application.predicted_cost, KvTokenTime(running.charged))
+        running.course.call_ended(record.call_id)
+        self._revise(running)
+        self._ranked(running)
+
+    def _revise(self, running: _Running) -> None:
+        """By what it has had, and, where predictions are refined, by how far it has come."""
+        application_id, service = running.application.application_id, KvTokenTime(running.charged)
+        progress = running.course.progress(service)
+        if self._refine is not None and progress is not None:
+            refined = self._refine(application_id, progress)
+            if refined is not None and is_worth_revising(refined, running.predicted):
+                running.predicted = refined
+        cost = self._late_rule(running.predicted, service)
         if cost != running.cost:
             running.cost = cost
-            self._clock.revise(running.application.application_id, cost)
-        self._ranked(running)
+            self._clock.revise(application_id, cost)
 
     def _close(self, running: _Running) -> None:
         application = running.application
@@ -319,6 +228,10 @@ class Simulation:
         prompt = running.application.prompts[recorded.call_id]
         self._calls[call_id] = _CallInFlight(running, recorded, prompt)
         prompt_tokens, output_tokens = Tokens(len(prompt)), Tokens(recorded.completion_tokens)
+        running.course.call_began(call_id, prompt_tokens)
+        if self._refine is not None:
+            self._revise(running)
+            self._ranked(running)
         self._tell(
             CallArrived(
                 Call(

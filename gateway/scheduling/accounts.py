@@ -28,6 +28,7 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
+    call_id: str
     application_id: ApplicationId
     service: KvTokenTime
     is_last: bool
@@ -51,7 +52,7 @@ class Accounts:
             account.estimate, account.ended_at = estimate, now
             return None
         del self._open[call_id]
-        return Charge(account.application_id, estimate, is_last=True)
+        return Charge(call_id, account.application_id, estimate, is_last=True)
 
     def read(self, records: Iterable[FinishedCall], as_of: float) -> list[Charge]:
         """What a reading that began at `as_of` settles."""
@@ -60,7 +61,7 @@ class Accounts:
             account = self._open.get(record.call_id)
             if account is not None:
                 account.is_recorded = True
-                charges.append(Charge(account.application_id, record.service, is_last=False))
+                charges.append(Charge(record.call_id, account.application_id, record.service, is_last=False))
         for call_id, account in list(self._open.items()):
             if account.ended_at is None or account.estimate is None or account.ended_at > as_of:
                 continue
@@ -68,7 +69,7 @@ class Accounts:
             if account.is_recorded or is_given_up:
                 del self._open[call_id]
                 service = KvTokenTime(0.0) if account.is_recorded else account.estimate
-                charges.append(Charge(account.application_id, service, is_last=True))
+                charges.append(Charge(call_id, account.application_id, service, is_last=True))
         return charges
 
     def orphan(self) -> None:

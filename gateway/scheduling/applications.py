@@ -8,16 +8,29 @@ entered anew, which is a no-op in a store that kept its memory and repairs one t
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from gateway.errors import ApplicationClosed, ApplicationNotFound, StoreUnavailable
 from gateway.fairness.cost import remaining_cost
-from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime
+from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime
 from gateway.metrics import Metrics
-from gateway.ports import ApplicationRecord, Arrival, CostPredictor, FirstCall, Snapshot, Standing, StateStore
+from gateway.ports import (
+    ApplicationRecord,
+    Arrival,
+    ClosedApplication,
+    CostPredictor,
+    FirstCall,
+    Prediction,
+    Snapshot,
+    Standing,
+    StateStore,
+)
+from gateway.scheduling.course import Course, is_worth_revising
+from gateway.scheduling.local_application import LocalApplication, provisional_record
+from gateway.scheduling.store_link import StoreLink
 from gateway.settings import ApplicationSettings
 
 log = logging.getLogger(__name__)
@@ -30,31 +43,9 @@ _CLOSED_REMEMBERED = 4096
 """Ids for which a second close is answered `application_closed`; older ones are not found."""
 
 
-@dataclass(slots=True)
-class LocalApplication:
-    """One application as this gateway knows it."""
-
-    record: ApplicationRecord
-    asked_at: float
-    first_arrival_at: float
-    last_end_at: float
-    num_calls: int = 0
-    """Waiting, running, or ended with the engine's account still to come."""
-    unsent_service: float = 0.0
-    """Charged here, not yet in the store."""
-    is_closing: bool = False
-    is_settling: bool = False
-    is_provisional: bool = False
-    """Its place was not given by the store."""
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def service(self) -> KvTokenTime:
-        return KvTokenTime(self.record.service + self.unsent_service)
-
-
 class Applications:
-    """Opens, charges, closes; tells the scheduler through `on_ranked` and `on_forgotten`."""
+    """Opens, charges, closes; tells the scheduler through `on_ranked` and `on_forgotten`, and whoever learns
+    from it through `on_closed`."""
 
     def __init__(
         self,
@@ -66,6 +57,7 @@ class Applications:
         *,
         on_ranked: Callable[[LocalApplication], None],
         on_forgotten: Callable[[ApplicationId], None],
+        on_closed: Callable[[ClosedApplication, Prediction], None],
     ) -> None:
         self._store = store
         self._predictor = predictor
@@ -74,15 +66,20 @@ class Applications:
         self._now = now
         self._on_ranked = on_ranked
         self._on_forgotten = on_forgotten
+        self._on_closed = on_closed
         self._known: dict[ApplicationId, LocalApplication] = {}
         self._opening: dict[ApplicationId, asyncio.Task[LocalApplication]] = {}
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._recently_closed: dict[ApplicationId, None] = {}
+        self._link = StoreLink(metrics, now)
         self.virtual_time = VirtualTime(0.0)
-        self.store_is_up = True
 
     def get(self, application_id: ApplicationId) -> LocalApplication | None:
         return self._known.get(application_id)
+
+    @property
+    def store_is_up(self) -> bool:
+        return self._link.is_up
 
     def unsent_service(self, application_id: ApplicationId) -> KvTokenTime:
         """Charged here, not yet in the store."""
@@ -97,8 +94,8 @@ class Applications:
         `arrival.cost` counts only if `declared`; otherwise it is predicted.
         """
         while True:
-            local = self._known.get(arrival.application_id)
-            if local is not None and not self._is_stale(local):
+            local = self.get_fresh(arrival.application_id)
+            if local is not None:
                 return local
             task = self._opening.get(arrival.application_id)
             if task is None:
@@ -108,9 +105,12 @@ class Applications:
             if self._known.get(arrival.application_id) is local:  # not closed again before we had our turn
                 return local
 
-    def _is_stale(self, local: LocalApplication) -> bool:
-        """Idle for long enough that another gateway's sweep may have closed it."""
-        return local.num_calls == 0 and self._now() - local.asked_at > self._settings.idle_close_s / 2
+    def get_fresh(self, application_id: ApplicationId) -> LocalApplication | None:
+        """It, unless it was idle for so long that another gateway's sweep may have closed it."""
+        local = self._known.get(application_id)
+        if local is None or local.num_calls:
+            return local
+        return local if self._now() - local.asked_at <= self._settings.idle_close_s / 2 else None
 
     async def _open(self, arrival: Arrival, first_call: FirstCall | None) -> LocalApplication:
         try:
@@ -121,44 +121,43 @@ class Applications:
     async def _enter(self, arrival: Arrival, first_call: FirstCall | None) -> LocalApplication:
         now = self._now()
         is_provisional = False
+        prediction = Prediction(arrival.cost, "declared")
         try:
             if first_call is not None:
-                predicted = await self._ask("mean_cost", lambda: self._predictor.predict(first_call))
-                arrival = replace(arrival, cost=predicted)
-            standing = await self._ask("arrive", lambda: self._store.arrive(arrival, now))
+                prediction = await self._predictor.predict(first_call, self._mean_cost)
+                arrival = replace(arrival, cost=prediction.cost)
+            standing = await self._link.ask("arrive", lambda: self._store.arrive(arrival, now))
         except StoreUnavailable:
             standing, is_provisional = self._provisional(arrival, now), True
         local = self._known.get(arrival.application_id)
         if local is None:
-            local = LocalApplication(standing.application, now, first_arrival_at=now, last_end_at=now)
+            course = Course(prediction)
+            local = LocalApplication(standing.application, course, now, first_arrival_at=now, last_end_at=now)
             self._known[arrival.application_id] = local
         local.asked_at, local.is_provisional = now, is_provisional
         self._recently_closed.pop(arrival.application_id, None)
         self._placed(local, standing)
         return local
 
+    async def first_call_came(self, local: LocalApplication, first_call: FirstCall) -> None:
+        """Of an application that was declared ahead of it: now there is something to predict from."""
+        with suppress(StoreUnavailable):
+            prediction = await self._predictor.predict(first_call, self._mean_cost)
+            if prediction.basis is None or not local.course.awaits_first_call:
+                return
+            local.course = Course(prediction)
+            if is_worth_revising(prediction.cost, local.record.predicted_cost):
+                await self._revise(local, prediction.cost)
+
+    async def _mean_cost(self, kind: str) -> KvTokenTime | None:
+        return await self._link.ask("mean_cost", lambda: self._store.mean_cost(kind))
+
     def _provisional(self, arrival: Arrival, now: float) -> Standing:
         known = self._known.get(arrival.application_id)
         if known is not None:
             return Standing(self.virtual_time, known.record)
-        cost = arrival.cost or KvTokenTime(self._settings.default_cost)
-        finish = VirtualTime(self.virtual_time + cost * UNIT_WEIGHT / arrival.weight)
-        return Standing(
-            self.virtual_time,
-            ApplicationRecord(
-                application_id=arrival.application_id,
-                tenant=arrival.tenant,
-                kind=arrival.kind,
-                parent=arrival.parent,
-                weight=arrival.weight,
-                predicted_cost=cost,
-                service=KvTokenTime(0.0),
-                virtual_start=self.virtual_time,
-                virtual_finish_time=finish,
-                arrived_at=now,
-                last_seen_at=now,
-            ),
-        )
+        record = provisional_record(arrival, KvTokenTime(self._settings.default_cost), self.virtual_time, now)
+        return Standing(self.virtual_time, record)
 
     def _placed(self, local: LocalApplication, standing: Standing) -> None:
         self.virtual_time = VirtualTime(max(self.virtual_time, standing.virtual_time))
@@ -168,10 +167,11 @@ class Applications:
 
     # --- calls of an application ------------------------------------------------------------------------------------
 
-    def call_began(self, local: LocalApplication, *, is_final: bool) -> None:
+    def call_began(self, local: LocalApplication, call_id: str, prompt_tokens: Tokens, *, is_final: bool) -> None:
         if local.num_calls == 0 and local.is_closing:
             local.is_closing = False
         local.num_calls += 1
+        local.course.call_began(call_id, prompt_tokens)
         local.is_closing = local.is_closing or is_final
 
     def charge(self, application_id: ApplicationId, service: KvTokenTime) -> None:
@@ -181,12 +181,16 @@ class Applications:
             local.unsent_service += service
             self._on_ranked(local)
 
-    def call_settled(self, application_id: ApplicationId) -> None:
+    def call_settled(self, application_id: ApplicationId, call_id: str, *, was_dispatched: bool = True) -> None:
         """A call has ended and its cost is known (or never will be)."""
         local = self._known.get(application_id)
         if local is None:
             return
         local.num_calls -= 1
+        if was_dispatched:
+            local.course.call_ended(call_id)
+        else:
+            local.course.call_left(call_id)
         local.asked_at = local.last_end_at = self._now()
         if local.is_closing and local.num_calls == 0:
             task = asyncio.create_task(self._settle(local))
@@ -207,7 +211,8 @@ class Applications:
                     raise ApplicationClosed("This application is closed already.", param="id") from None
                 raise
             now = self._now()
-            local = LocalApplication(record, now, record.arrived_at, now)
+            course = Course(Prediction(record.predicted_cost, "elsewhere"))
+            local = LocalApplication(record, course, now, record.arrived_at, now)
             self._known[application_id] = local
         local.is_closing = True
         if local.num_calls == 0:
@@ -224,19 +229,18 @@ class Applications:
         if local.is_settling or self._known.get(application_id) is not local:
             return
         local.is_settling = True
-        predicted = local.record.predicted_cost
         try:
             await self._send_charge(local)
             measured = local.service
             if measured > 0:
-                await self._ask("close", lambda: self._store.close(application_id, measured))
+                await self._link.ask("close", lambda: self._store.close(application_id, measured))
             else:
-                await self._ask("revise", lambda: self._store.revise(application_id, KvTokenTime(0.0)))
-                await self._ask("close", lambda: self._store.close(application_id))
+                await self._link.ask("revise", lambda: self._store.revise(application_id, KvTokenTime(0.0)))
+                await self._link.ask("close", lambda: self._store.close(application_id))
         except StoreUnavailable:
             # It stays in the store until its idle time has passed there; its unsent charge is lost with it.
             measured = local.service
-        self._count_closed(local, predicted, measured)
+        self._count_closed(local, measured)
         local.is_settling = False
         local.settled.set()
         if local.num_calls == 0:
@@ -251,13 +255,32 @@ class Applications:
         local.settled.clear()
         local.unsent_service = 0.0
         local.first_arrival_at = now
+        local.course = Course(Prediction(local.record.predicted_cost, "elsewhere"))
         with suppress(StoreUnavailable):
             await self._enter_anew(local)
 
-    def _count_closed(self, local: LocalApplication, predicted: KvTokenTime, measured: KvTokenTime) -> None:
-        if measured > 0:
-            self._metrics.prediction((predicted - measured) / measured, local.record.kind)
-            self._metrics.application_closed(local.last_end_at - local.first_arrival_at, local.record.kind)
+    def _count_closed(self, local: LocalApplication, measured: KvTokenTime) -> None:
+        if measured <= 0:
+            return
+        first, kind = local.course.first, local.record.kind
+        self._metrics.prediction(first, measured, kind)
+        self._metrics.application_closed(local.last_end_at - local.first_arrival_at, kind)
+        features = self._predictor.kept(first)
+        if features is not None:
+            self._on_closed(
+                ClosedApplication(
+                    closed_at=self._now(),
+                    kind=kind,
+                    predicted_cost=first.cost,
+                    low=first.low,
+                    high=first.high,
+                    predictor=first.predictor,
+                    cost=measured,
+                    features=features,
+                    progress=local.course.kept,
+                ),
+                first,
+            )
 
     def _forget(self, local: LocalApplication) -> None:
         application_id = local.record.application_id
@@ -274,18 +297,19 @@ class Applications:
         self._forget_idle()
         try:
             before = self.virtual_time
-            reading = await self._ask_even_if_down("restore", lambda: self._store.restore(VirtualTime(0.0)))
-            if not self.store_is_up or reading < before:
+            reading = await self._link.ask_even_if_down("restore", lambda: self._store.restore(VirtualTime(0.0)))
+            if not self._link.is_up or reading < before:
                 await self._recover(lost_memory=reading < before)
             for local in list(self._known.values()):
                 if local.unsent_service:
                     await self._send_charge(local)
+                await self._refine(local)
             now = self._now()
             live = [i for i, local in self._known.items() if local.num_calls]
             if live:
-                await self._ask("touch", lambda: self._store.touch(live, now))
+                await self._link.ask("touch", lambda: self._store.touch(live, now))
             idle_before = now - self._settings.idle_close_s
-            expired = await self._ask("expire", lambda: self._store.expire(idle_before, _SWEEP_LIMIT))
+            expired = await self._link.ask("expire", lambda: self._store.expire(idle_before, _SWEEP_LIMIT))
         except StoreUnavailable:
             return
         for standing in expired:
@@ -300,7 +324,7 @@ class Applications:
     def _expired(self, application_id: ApplicationId) -> None:
         local = self._known.get(application_id)
         if local is not None and local.num_calls == 0 and not local.is_settling:
-            self._count_closed(local, local.record.predicted_cost, local.service)
+            self._count_closed(local, local.service)
             self._forget(local)
 
     async def _send_charge(self, local: LocalApplication) -> None:
@@ -308,12 +332,28 @@ class Applications:
         if not amount:
             return
         application_id, now = local.record.application_id, self._now()
-        standing = await self._ask("charge", lambda: self._store.charge(application_id, amount, now))
+        standing = await self._link.ask("charge", lambda: self._store.charge(application_id, amount, now))
         if standing is None:  # closed by another gateway, or forgotten by a store that lost its memory
             await self._enter_anew(local)
             return
         local.unsent_service -= amount
         self._placed(local, standing)
+
+    async def _refine(self, local: LocalApplication) -> None:
+        """Its cost as it looks by now, into the order if that is worth it."""
+        progress = local.course.progress(local.service)
+        if progress is None or local.is_settling:
+            return
+        refined = self._predictor.refine(local.course.first, progress)
+        if refined is local.course.first or not is_worth_revising(refined.cost, local.record.predicted_cost):
+            return
+        await self._revise(local, refined.cost)
+
+    async def _revise(self, local: LocalApplication, cost: KvTokenTime) -> None:
+        application_id = local.record.application_id
+        standing = await self._link.ask("revise", lambda: self._store.revise(application_id, cost))
+        if standing is not None:
+            self._placed(local, standing)
 
     async def _enter_anew(self, local: LocalApplication) -> None:
         record = local.record
@@ -326,15 +366,15 @@ class Applications:
             parent=record.parent,
         )
         now = self._now()
-        standing = await self._ask("arrive", lambda: self._store.arrive(arrival, now))
+        standing = await self._link.ask("arrive", lambda: self._store.arrive(arrival, now))
         local.is_provisional = False
         self._placed(local, standing)
 
     async def _recover(self, *, lost_memory: bool) -> None:
         """The store is back. Raise its clock to the last one seen here and enter every live application again."""
         virtual_time = self.virtual_time
-        await self._ask_even_if_down("restore", lambda: self._store.restore(virtual_time))
-        self.store_is_up = True
+        await self._link.ask_even_if_down("restore", lambda: self._store.restore(virtual_time))
+        self._link.is_up = True
         in_order = sorted(self._known.values(), key=lambda local: local.record.virtual_finish_time)
         for local in in_order:
             if self._known.get(local.record.application_id) is local:
@@ -350,7 +390,7 @@ class Applications:
     async def report(self, source: str, incarnation: int, counter: KvTokenTime) -> None:
         """An engine's counter moves the clock; a store that is away misses nothing, the counter is monotone."""
         try:
-            reading = await self._ask("report", lambda: self._store.report(source, incarnation, counter))
+            reading = await self._link.ask("report", lambda: self._store.report(source, incarnation, counter))
         except StoreUnavailable:
             return
         self.virtual_time = VirtualTime(max(self.virtual_time, reading))
@@ -360,7 +400,7 @@ class Applications:
         local = self._known.get(application_id)
         if local is not None:
             return local.record
-        standing = await self._ask("get", lambda: self._store.get(application_id))
+        standing = await self._link.ask("get", lambda: self._store.get(application_id))
         if standing is None:
             raise ApplicationNotFound("No such application.", param="id")
         return standing.application
@@ -368,7 +408,7 @@ class Applications:
     async def snapshot(self) -> Snapshot:
         """The shared state; what this gateway knows of it while the store is away."""
         try:
-            return await self._ask("snapshot", lambda: self._store.snapshot(self._settings.max_listed))
+            return await self._link.ask("snapshot", lambda: self._store.snapshot(self._settings.max_listed))
         except StoreUnavailable:
             records = sorted(
                 (local.record for local in self._known.values()),
@@ -376,24 +416,3 @@ class Applications:
             )
             backlogged = tuple(r.application_id for r in records if r.virtual_finish_time > self.virtual_time)
             return Snapshot(self.virtual_time, backlogged, tuple(records))
-
-    # --- asking -----------------------------------------------------------------------------------------------------
-
-    async def _ask(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask the store, unless it was found away: then only the sweep tries it, so that no call waits for it."""
-        if not self.store_is_up:
-            raise StoreUnavailable("The state store is away.")
-        return await self._ask_even_if_down(operation, ask)
-
-    async def _ask_even_if_down(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
-        began = self._now()
-        try:
-            answer = await ask()
-        except StoreUnavailable as error:
-            self._metrics.store_error(operation)
-            if self.store_is_up:
-                self.store_is_up = False
-                log.warning("state store is away (%s): calls go on in the order last known here", error.message)
-            raise
-        self._metrics.store_operation(operation, self._now() - began)
-        return answer

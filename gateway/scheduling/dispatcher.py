@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from gateway import errors
@@ -16,12 +16,12 @@ from gateway.errors import EngineError, GatewayError
 from gateway.fairness.cost import call_cost
 from gateway.fairness.policies import policy_named
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime
-from gateway.identity import KindRegistry
+from gateway.identity import DEFAULT_KIND, KindRegistry, ShapeRegistry
 from gateway.metrics import Metrics
-from gateway.ports import ApplicationRecord, CostPredictor, Engine, FirstCall, StateStore
+from gateway.ports import ApplicationRecord, ClosedApplication, CostPredictor, Engine, FirstCall, Prediction, StateStore
 from gateway.scheduling.admission import Limits
 from gateway.scheduling.application_desk import ApplicationDesk, arrival_of
-from gateway.scheduling.applications import Applications, LocalApplication
+from gateway.scheduling.applications import Applications
 from gateway.scheduling.engine_feed import EngineFeed
 from gateway.scheduling.estimates import TokenEstimates
 from gateway.scheduling.events import (
@@ -38,6 +38,7 @@ from gateway.scheduling.events import (
     Rerank,
     TimePassed,
 )
+from gateway.scheduling.local_application import LocalApplication
 from gateway.scheduling.model import Call, CallRequest, Outcome, Refusal, Usage
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Settings
@@ -101,12 +102,14 @@ class Dispatcher:
         metrics: Metrics,
         kinds: KindRegistry,
         now: Callable[[], float],
+        on_closed: Callable[[ClosedApplication, Prediction], None] = lambda _, __: None,
     ) -> None:
         scheduling = settings.scheduling
         self.engines = engines
         self._settings = settings
         self._metrics = metrics
         self._kinds = kinds
+        self._shapes = ShapeRegistry()
         self._now = now
         self._estimates = TokenEstimates()
         self._scheduler = Scheduler(
@@ -124,6 +127,7 @@ class Dispatcher:
             now,
             on_ranked=self._ranked,
             on_forgotten=lambda application_id: self._tell(ApplicationForgotten(application_id)),
+            on_closed=on_closed,
         )
         gateway_id = uuid4().hex[:12]
         self._feeds = {
@@ -152,7 +156,9 @@ class Dispatcher:
             if self._is_draining:
                 raise errors.ShuttingDown("The gateway is shutting down.", retry_after_s=_RETRY_AFTER_S)
             local = await self._open_for(request)
-            self._applications.call_began(local, is_final=request.identity.is_root_final)
+            self._applications.call_began(
+                local, request.call_id, self._prompt_tokens(request), is_final=request.identity.is_root_final
+            )
             lease = await self._take_turn(request, local, arrived_at)
             yield lease
             outcome = Outcome.COMPLETED
@@ -172,15 +178,25 @@ class Dispatcher:
             self._finish(request, outcome, lease, local)
 
     async def _open_for(self, request: CallRequest) -> LocalApplication:
-        declared = request.declared_cost
+        identity, declared = request.identity, request.declared_cost
+        known = self._applications.get_fresh(identity.root)
+        if known is not None and not (known.course.awaits_first_call and declared is None):
+            return known
+        if identity.kind == DEFAULT_KIND:
+            identity = replace(identity, kind=self._shapes.kind_of(request.shape, identity.root))
+        arrival = arrival_of(identity, self._kinds, declared, UNIT_WEIGHT)
         first_call = FirstCall(
-            kind=self._kinds.label(request.identity.kind),
-            tenant=request.identity.tenant,
+            kind=arrival.kind,
+            tenant=identity.tenant,
             model=request.model,
             prompt_tokens=self._prompt_tokens(request),
             max_tokens=request.max_tokens,
+            text=request.text,
+            num_tools=request.num_tools,
         )
-        arrival = arrival_of(request.identity, self._kinds, declared, UNIT_WEIGHT)
+        if known is not None:
+            await self._applications.first_call_came(known, replace(first_call, kind=known.record.kind))
+            return known
         return await self._applications.open(arrival, first_call, declared is not None)
 
     async def _take_turn(self, request: CallRequest, local: LocalApplication, arrived_at: float) -> Lease:
@@ -233,7 +249,7 @@ class Dispatcher:
         self._tell(CallEnded(request.call_id, outcome, usage))
         if local is not None:
             if lease is None:
-                self._applications.call_settled(local.record.application_id)
+                self._applications.call_settled(local.record.application_id, request.call_id, was_dispatched=False)
             else:
                 if usage is not None:
                     self._estimates.learn(request.body_bytes, usage)

@@ -167,7 +167,7 @@ class EngineFeed:
     def _charge(self, charge: Charge) -> None:
         self._applications.charge(charge.application_id, charge.service)
         if charge.is_last:
-            self._applications.call_settled(charge.application_id)
+            self._applications.call_settled(charge.application_id, charge.call_id)
 
     async def _report_service(self, state: EngineState, as_of: float) -> None:
         if state.service is None:

@@ -110,3 +110,8 @@ class CallRequest:
     body_bytes: int
     declared_cost: KvTokenTime | None
     """Of the whole application, as its client said."""
+    text: str = ""
+    """What is asked; for prediction only, and never kept."""
+    num_tools: int = 0
+    shape: str | None = None
+    """Of the prompt (`gateway.identity.shapes`): what stands for a kind that nobody named."""

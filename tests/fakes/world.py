@@ -5,15 +5,16 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
+from gateway.composition import make_toolkit
 from gateway.errors import EngineUnreachable, StoreUnavailable
 from gateway.fairness.policies import PolicyName
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens
 from gateway.identity import Identity, KeyRing, KindRegistry, RequestFacts, identify
+from gateway.learning.trained import TrainedPredictor
 from gateway.metrics import Metrics
-from gateway.ports import EngineMode, EngineRequest, EngineResponse, EngineState, FinishedCall
+from gateway.ports import ClosedApplication, EngineMode, EngineRequest, EngineResponse, EngineState, FinishedCall
 from gateway.scheduling.dispatcher import Dispatcher, Lease
 from gateway.scheduling.events import TimePassed
-from gateway.scheduling.mean_cost import MeanCostPredictor
 from gateway.scheduling.model import CallRequest, Usage
 from gateway.settings import ApplicationSettings, EngineSettings, SchedulingSettings, Settings
 from gateway.stores.memory import MemoryStore
@@ -148,10 +149,18 @@ class World:
         )
         kinds = KindRegistry()
         self.metrics = Metrics(policy, kinds)
-        predictor = MeanCostPredictor(self.store, KvTokenTime(1000.0))
+        self.predictor = TrainedPredictor(make_toolkit(), KvTokenTime(1000.0), keeps_words=False)
         self.dispatcher = Dispatcher(
-            self.settings, self.store, self.engines, predictor, self.metrics, kinds, lambda: self.time
+            self.settings,
+            self.store,
+            self.engines,
+            self.predictor,
+            self.metrics,
+            kinds,
+            lambda: self.time,
+            lambda closed, _: self.closed.append(closed),
         )
+        self.closed: list[ClosedApplication] = []
 
     # --- clients ----------------------------------------------------------------------------------------------------
 

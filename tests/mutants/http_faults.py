@@ -59,8 +59,8 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": "gateway/engines/vllm.py",
-        "old": "if response.status in (401, 403):",
-        "new": "if response.status == 403:",
+        "old": "if status in (401, 403):",
+        "new": "if status == 403:",
         "why": "a wrong token is not named as the reason",
         "tests": "tests/engines/test_vllm.py -k token",
     },

@@ -14,7 +14,7 @@ FAULTS = [
     },
     {
         "file": "gateway/replay/simulation.py",
-        "old": "            self._clock.revise(running.application.application_id, cost)",
+        "old": "            self._clock.revise(application_id, cost)",
         "new": "            pass",
         "why": "the late rule would not be simulated",
         "tests": SIMULATION,

@@ -136,8 +136,8 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": DISPATCHER,
-        "old": "                self._applications.call_settled(local.record.application_id)\n",
-        "new": "                pass\n",
+        "old": "self._applications.call_settled(local.record.application_id, request.call_id, was_dispatched=False)",
+        "new": "pass",
         "why": "an application whose call left the queue is never closed",
         "tests": CALL_HISTORIES,
     },

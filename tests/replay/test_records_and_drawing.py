@@ -8,8 +8,8 @@ import pytest
 
 from gateway.fairness.units import ApplicationId, KvTokenTime
 from gateway.replay.drawing import draw
+from gateway.replay.model import Completion, Moment, Run
 from gateway.replay.records import RunRecord, record_of, spread_by
-from gateway.replay.simulation import Completion, Moment, Run
 
 A, B = ApplicationId("000000"), ApplicationId("000001")
 RUN = Run(

@@ -7,10 +7,12 @@ import pytest
 
 from gateway.fairness.policies import PolicyName
 from gateway.fairness.units import ApplicationId, KvTokenTime
+from gateway.ports import Progress
 from gateway.replay.costs import oracle
 from gateway.replay.measures import lateness_to_gps, measures, ratios_to
+from gateway.replay.model import Charging, Refine, Run, SimulatedApplication, Timing, as_measured
 from gateway.replay.prompts import Prompts
-from gateway.replay.simulation import Charging, Run, SimulatedApplication, Simulation, Timing, as_measured
+from gateway.replay.simulation import Simulation
 from gateway.replay.step_time import StepTime
 from gateway.workloads.sample import sample_applications
 from gateway.workloads.traces import RecordedApplication, RecordedCall
@@ -34,6 +36,7 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
         are_shared: bool = False,
         step: StepTime = STEP,
         charging: Charging = as_measured,
+        refine: Refine | None = None,
         every_s: float | None = None,
     ) -> Run:
         from engine_patch.simulated import PLAIN_TOKEN, SimulatedEngine
@@ -67,6 +70,7 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
             Timing(step, transit_s=TRANSIT_S),
             margin=4,
             charging=charging,
+            refine=refine,
             moments_every_s=every_s,
         ).run()
 
@@ -115,6 +119,29 @@ def test_the_policy_decides_who_waits(simulate: Simulate) -> None:
         ]
     assert finished["fcfs"].index("small") > finished["fcfs"].index("first")
     assert finished["justitia"] == ["small", "first", "second"]
+
+
+def test_what_is_seen_as_it_runs_moves_it(simulate: Simulate) -> None:
+    """Both are taken for small. After its first call one is seen to be large, and lets the other pass."""
+    stage = [one_call(200, 60, call_id=number, after=(0,)) for number in range(1, 12)]
+    workload = [application("large", one_call(16, 4), *stage), application("other", *stage[:6])]
+    workload[1] = application("other", *(one_call(200, 60, call_id=number) for number in range(6)))
+    asked: list[Progress] = []
+
+    def seen(application_id: ApplicationId, progress: Progress) -> KvTokenTime | None:
+        if application_id == "large":
+            asked.append(progress)
+            return KvTokenTime(1e9)
+        return None
+
+    def who_is_last(refine: Refine | None) -> str:
+        run = simulate(workload, [0.0, 2.0], costs=[5e3, 1e6], refine=refine)
+        return max(run.completions, key=lambda completion: completion.finished_at).application_id
+
+    assert who_is_last(None) == "other"
+    assert who_is_last(seen) == "large"
+    assert (asked[0].num_ended, asked[0].num_open, asked[0].open_prompt_tokens) == (1, 1, 200)
+    assert asked[-1].num_ended == 11
 
 
 def test_shared_prefixes_are_computed_once(simulate: Simulate) -> None:

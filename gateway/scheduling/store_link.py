@@ -1,0 +1,37 @@
+"""The way to the store: what an operation takes, what fails, and whether the store is there at all."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from gateway.errors import StoreUnavailable
+from gateway.metrics import Metrics
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class StoreLink:
+    def __init__(self, metrics: Metrics, now: Callable[[], float]) -> None:
+        self.is_up = True
+        self._metrics = metrics
+        self._now = now
+
+    async def ask(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store, unless it was found away: then only the sweep tries it, so that no call waits for it."""
+        if not self.is_up:
+            raise StoreUnavailable("The state store is away.")
+        return await self.ask_even_if_down(operation, ask)
+
+    async def ask_even_if_down(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
+        began = self._now()
+        try:
+            answer = await ask()
+        except StoreUnavailable as error:
+            self._metrics.store_error(operation)
+            if self.is_up:
+                self.is_up = False
+                log.warning("state store is away (%s): calls go on in the order last known here", error.message)
+            raise
+        self._metrics.store_operation(operation, self._now() - began)
+        return answer

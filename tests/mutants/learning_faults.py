@@ -1,0 +1,108 @@
+"""Faults planted in what the gateway learns: each must turn its tests red.
+
+`old` occurs exactly once in `file`; `tests` are what pytest is given.
+"""
+
+TRAINED = "gateway/learning/trained.py"
+LEARNING = "gateway/learning/learning.py"
+WATCH = "gateway/learning/watch.py"
+COURSE = "gateway/scheduling/course.py"
+APPLICATIONS = "gateway/scheduling/applications.py"
+SHAPES = "gateway/identity/shapes.py"
+
+LEARNING_TESTS = "tests/learning"
+PREDICTIONS = "tests/scheduling/test_predictions.py"
+
+FAULTS: list[dict[str, str]] = [
+    {
+        "file": TRAINED,
+        "old": "            features = features.without_words()\n",
+        "new": "            pass\n",
+        "why": "words are kept though nobody asked for it",
+        "tests": PREDICTIONS,
+    },
+    {
+        "file": TRAINED,
+        "old": "        if self.artifact is None or first.basis is None:",
+        "new": "        if self.artifact is None:",
+        "why": "what a client declared is overruled, and breaks",
+        "tests": LEARNING_TESTS,
+    },
+    {
+        "file": LEARNING,
+        "old": "        if artifact is None or closed.predictor != artifact.version:\n",
+        "new": "        if artifact is None:\n",
+        "why": "a new predictor is judged by its predecessor's predictions",
+        "tests": LEARNING_TESTS,
+    },
+    {
+        "file": LEARNING,
+        "old": "if mark is not None and mark.version !=",
+        "new": "if mark is None or mark.version !=",
+        "why": "a store that lost its memory takes the predictor away, or the loop down",
+        "tests": LEARNING_TESTS,
+    },
+    {
+        "file": LEARNING,
+        "old": "            self._unusable.add(version)\n",
+        "new": "",
+        "why": "an unusable predictor is fetched and complained of for ever",
+        "tests": LEARNING_TESTS,
+    },
+    {
+        "file": LEARNING,
+        "old": "        self._watch = Watch()\n        self._metrics",
+        "new": "        self._metrics",
+        "why": "a new predictor inherits its predecessor's errors",
+        "tests": LEARNING_TESTS,
+    },
+    {
+        "file": WATCH,
+        "old": "served > TOLERANCE * fmean(errors)",
+        "new": "served > fmean(errors)",
+        "why": "predictors change places without need",
+        "tests": LEARNING_TESTS,
+    },
+    {
+        "file": WATCH,
+        "old": "fmean(list(self._served)[-len(errors) :])",
+        "new": "fmean(self._served)",
+        "why": "a rival that came late is compared over another time",
+        "tests": LEARNING_TESTS,
+    },
+    {
+        "file": COURSE,
+        "old": "        if not (self._is_new and self._num_ended and self._open):",
+        "new": "        if not (self._num_ended and self._open):",
+        "why": "the order is asked about at every sweep though nothing has happened",
+        "tests": "tests/scheduling/test_course.py",
+    },
+    {
+        "file": COURSE,
+        "old": "        self._open.pop(call_id, None)\n",
+        "new": "        pass\n",
+        "why": "calls that never ran stay open for ever",
+        "tests": "tests/scheduling/test_course.py",
+    },
+    {
+        "file": APPLICATIONS,
+        "old": " or not is_worth_revising(refined.cost, local.record.predicted_cost):",
+        "new": ":",
+        "why": "the order moves for nothing",
+        "tests": PREDICTIONS,
+    },
+    {
+        "file": APPLICATIONS,
+        "old": "if prediction.basis is None or not local.course.awaits_first_call:",
+        "new": "if True:",
+        "why": "an application declared ahead is never predicted",
+        "tests": PREDICTIONS,
+    },
+    {
+        "file": SHAPES,
+        "old": "        seen += latest != application",
+        "new": "        seen += 1",
+        "why": "one application with many calls makes a kind",
+        "tests": "tests/identity/test_shapes.py",
+    },
+]
