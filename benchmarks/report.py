@@ -1,22 +1,24 @@
-"""From the raw JSON to docs/results.md and its pictures: python -m benchmarks.report
+"""From the raw JSON to docs/results.md, its pictures and docs/prediction.md: python -m benchmarks.report
 
 Each study has its place in the page, between markers; what stands around is written by hand. A test demands that page
 and JSON agree.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmarks.markdown import replaced, table
+from benchmarks.prediction_tables import with_prediction
 from benchmarks.workloads import LARGE, MEDIUM, SMALL
 from gateway.replay.drawing import draw
 from gateway.replay.records import RunRecord
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+PREDICTION_PAGE = PAGE.parent / "prediction.md"
 FIGURES = PAGE.parent / "figures"
 
 _T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
@@ -45,6 +47,8 @@ def written() -> None:
                         f"{case['name']}, {len(records[0].jct_s)} applications, seed 0",
                     )
     PAGE.write_text(with_cost(text))
+    prediction = json.loads((RESULTS / "prediction.json").read_text())
+    PREDICTION_PAGE.write_text(with_prediction(PREDICTION_PAGE.read_text(), prediction))
 
 
 def with_cost(page: str) -> str:
@@ -68,21 +72,13 @@ def with_cost(page: str) -> str:
         "memory store, arrive and serve, µs",
         "Redis, the same, µs",
     ]
-    return re.sub(
-        "<!-- cost -->.*<!-- /cost -->",
-        lambda _: f"<!-- cost -->\n{_table(head, lines)}\n<!-- /cost -->",
-        page,
-        flags=re.DOTALL,
-    )
+    return replaced(page, "cost", table(head, lines))
 
 
 def with_tables(page: str, report: dict[str, Any]) -> str:
     """The page with the study's tables between its markers."""
-    begin, end = f"<!-- {report['study']} -->", f"<!-- /{report['study']} -->"
-    if begin not in page:
-        raise SystemExit(f"{PAGE} has no place for {report['study']}")
-    tables = "\n\n".join(filter(None, (_tables(report, case) for case in report["cases"])))
-    return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{tables}\n{end}", page, flags=re.DOTALL)
+    tables = filter(None, (_tables(report, case) for case in report["cases"]))
+    return replaced(page, report["study"], "\n\n".join(tables))
 
 
 def _tables(report: dict[str, Any], case: dict[str, Any]) -> str:
@@ -114,7 +110,7 @@ def _whole(rows: Rows) -> str:
         line.append(f"{max(row['worst_lateness_to_gps'] / row['delay_bound'] for row in chosen):.2f}")
         line += [_mean(chosen, "mean_kv_use", ".0%"), _mean(chosen, "preemptions", ",.0f")]
         lines.append([*line, _mean(chosen, "engine_steps", ",.0f")])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _classes(rows: Rows) -> str:
@@ -131,7 +127,7 @@ def _classes(rows: Rows) -> str:
             means = (part["mean_jct_s"] * count for part, count in zip(parts, counts, strict=True))
             line.append(f"{sum(means) / sum(counts):.1f}")
         lines.append(line)
-    return _table(["mean JCT by class, s", *_CLASSES], lines)
+    return table(["mean JCT by class, s", *_CLASSES], lines)
 
 
 def _later(rows: Rows) -> str:
@@ -161,7 +157,7 @@ def _later(rows: Rows) -> str:
         "more than 2x",
         "of these later than GPS",
     ]
-    return _table(head, lines) if lines else ""
+    return table(head, lines) if lines else ""
 
 
 def _notes(rows: Rows) -> str:
@@ -170,7 +166,7 @@ def _notes(rows: Rows) -> str:
         [label, *(_number(fmean(row["notes"][name] for row in chosen)) for name in names)]
         for label, chosen in _by_variant([row for row in rows if "notes" in row])
     ]
-    return _table(["", *(name.replace("_", " ") for name in names)], lines) if names else ""
+    return table(["", *(name.replace("_", " ") for name in names)], lines) if names else ""
 
 
 def _of(report: dict[str, Any], case: str, seed: int | None = None) -> Rows:
@@ -194,11 +190,6 @@ def _interval(ratios: Sequence[float]) -> str:
     if len(ratios) < 2 or max(ratios) == min(ratios):
         return f"{fmean(ratios):.3f}"
     return f"{fmean(ratios):.3f} ± {_T_95[len(ratios)] * stdev(ratios) / len(ratios) ** 0.5:.3f}"
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["--:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
 
 
 if __name__ == "__main__":

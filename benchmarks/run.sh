@@ -10,6 +10,7 @@ PYTHONPATH=. .venv/bin/python benchmarks/engine_stalls.py
 .venv/bin/python -m benchmarks.step_time
 .venv/bin/python benchmarks/scheduler_overhead.py
 .venv/bin/python -m benchmarks.simulator_speed
+OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.prediction
 .venv/bin/python -m benchmarks.late_rule
 .venv/bin/python -m benchmarks.studies
 bash benchmarks/run_demo.sh

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.predictions import REFINED
+from benchmarks.predictions import REFINED, REFINED_AT
 from benchmarks.report import written
 from benchmarks.study import AS_HELD, Case, Study, Variant, carried_out
 from benchmarks.workloads import Recipe
@@ -98,6 +98,15 @@ STUDIES = (
             Variant("srjf, kind mean", "srjf", "kind mean"),
             Variant("srjf, predictor", "srjf", "predictor"),
             Variant("srjf, predictor, refined", "srjf", REFINED),
+        ),
+    ),
+    Study(
+        "refining",
+        "How large a change of an estimate is worth a change of the order.",
+        (Case("suite", Recipe("suite")),),
+        (
+            Variant("justitia, not refined", "justitia", "predictor"),
+            *(Variant(f"justitia, {name.removeprefix('predictor, ')}", "justitia", name) for name in REFINED_AT),
         ),
     ),
     Study(

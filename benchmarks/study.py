@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.predictions import PREDICTIONS, REFINED, trained
+from benchmarks.predictions import PREDICTIONS, REFINED_AT, Refining, trained
 from benchmarks.workloads import Recipe, as_possible, drawn, have_recordings
 from gateway.demo.surroundings import StolenTime, machine, versions
 from gateway.fairness.policies import PolicyName
@@ -98,11 +98,11 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
         if variant.prediction == AS_HELD:
             assert first is not None
             predicted: Sequence[float] = [completion.service for completion in first.completions]
-        elif variant.prediction == REFINED:
+        elif variant.prediction in REFINED_AT:
             known = trained(tuple(recorded))
             said = [known[application] for application in workload.applications]
-            predicted = [one.cost for one in said]
-            refine = lambda number, progress, said=said: said[number].refined(progress)  # noqa: E731
+            refining = Refining(said, REFINED_AT[variant.prediction])
+            predicted, refine = refining.costs(), refining.refined
         else:
             predicted = PREDICTIONS[variant.prediction](workload.applications, recorded, seed)
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-# The gateway alone: no vLLM, no torch.
+# The gateway and what learns costs from its traffic (numpy): no vLLM, no torch.
 FROM python:3.11-slim-bookworm AS build
 COPY --from=ghcr.io/astral-sh/uv:0.9 /uv /usr/local/bin/uv
 WORKDIR /src
@@ -6,10 +6,12 @@ COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
 COPY predictor ./predictor
 COPY engine_patch ./engine_patch
-RUN uv venv /opt/justitia && VIRTUAL_ENV=/opt/justitia uv pip install --no-cache --compile-bytecode .
+RUN uv venv /opt/justitia && VIRTUAL_ENV=/opt/justitia uv pip install --no-cache --compile-bytecode ".[predictor]"
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home justitia
+# Without Redis, what is learnt lies in /var/lib/justitia: mount a volume there to keep it.
+RUN useradd --system --uid 10001 --no-create-home justitia && install --directory --owner 10001 /var/lib/justitia
+ENV XDG_STATE_HOME=/var/lib
 COPY --from=build /opt/justitia /opt/justitia
 USER 10001
 EXPOSE 8080

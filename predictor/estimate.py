@@ -38,12 +38,12 @@ class Support:
         columns = points.words.columns(len(encoding.vocabulary))
         return cls(points, columns, np.ascontiguousarray(points.numbers.T), (points.numbers**2).sum(axis=1))
 
-    def alike(self, asked: Points) -> Array:
+    def alike(self, asked: Points, cosines: Array | None = None) -> Array:
         """(n, m): 3 for the same, almost 0 for what differs in everything: kind · (a + b + a·b), where a is a Gaussian
-        of the numbers' distance, and b the exponential of the words' cosine."""
+        of the numbers' distance, and b the exponential of the words' cosine, or of `cosines`, (n, m), in its place."""
         distances = (asked.numbers**2).sum(axis=1)[:, None] + self.squares - 2 * (asked.numbers @ self.numbers)
         numbers = np.exp(-_NUMBER_RATE * distances)
-        words = np.exp(_WORD_RATE * (asked.words.cosines(self.columns) - 1))
+        words = np.exp(_WORD_RATE * ((asked.words.cosines(self.columns) if cosines is None else cosines) - 1))
         kinds = np.where(asked.kind_rows[:, None] == self.points.kind_rows, 1.0, _OTHER_KIND)
         return np.asarray(kinds * ((numbers + 1) * (words + 1) - 1))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks import late_table, report
 from benchmarks.demo_table import RESULT, demo_table
+from benchmarks.prediction_tables import with_prediction
 from benchmarks.studies import STUDIES
 from gateway.metrics import Metrics
 from gateway.replay.step_time import PRESETS, StepTime
@@ -54,6 +55,12 @@ def test_the_page_of_results_shows_what_was_measured() -> None:
     for one in studies:
         assert report.with_tables(page, one) == page, f"{one['study']}: python -m benchmarks.report"
     assert report.with_cost(page) == page, "python -m benchmarks.report"
+
+
+def test_the_page_on_prediction_shows_what_was_measured() -> None:
+    page = report.PREDICTION_PAGE.read_text()
+    found = json.loads((report.RESULTS / "prediction.json").read_text())
+    assert with_prediction(page, found) == page, "python -m benchmarks.report"
 
 
 def test_every_picture_of_a_page_is_there() -> None:
