@@ -26,9 +26,10 @@ MAX_SERVICE = 1e24
 NUM_LENGTHS = 5
 
 _MAX_HASH = 2**32 - 1
-_WORD = re.compile(r"\w+")
-_ASCII_WORDS = bytes(byte if _WORD.match(chr(byte)) else ord(" ") for byte in bytes(range(128)).lower()) + bytes(128)
-"""Every ASCII character as it stands in a word, lower-cased; a space where it stands in none."""
+_IN_WORDS = bytes(byte if byte >= 128 or re.match(r"\w", chr(byte)) else ord(" ") for byte in bytes(range(256)).lower())
+"""Every byte of UTF-8 as it stands in a word, ASCII lower-cased; a space where it stands in none."""
+_PUNCTUATION = re.compile(rb"\xc2[\x80-\xbf]|\xe2[\x80\x81][\x80-\xbf]|\xe3\x80[\x80-\xbf]")
+"""Beyond ASCII, in UTF-8: Latin-1's signs, dashes and quotation marks, the punctuation of East Asia."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +150,18 @@ class Progress:
 
 
 def _words(text: str) -> list[bytes]:
-    """Lower-cased, in UTF-8: letters, digits and underscores in a row."""
-    if text.isascii():  # nine texts of ten, and three times faster
-        return text.encode().translate(_ASCII_WORDS).split()
+    """Lower-cased, in UTF-8: letters, digits, underscores and most of what is beyond ASCII, in a row. Of bytes, because
+    that is three times faster than of characters."""
+    if text.isascii():
+        return text.encode().translate(_IN_WORDS).split()
     # Half an emoji is a str that UTF-8 does not have; JSON can bring one.
-    return [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(text.lower())]
+    return _PUNCTUATION.sub(b" ", text.lower().encode("utf-8", "surrogatepass")).translate(_IN_WORDS).split()
 
 
 def _num_digits(text: str) -> int:
-    if text.isascii():
-        return len(text) - len(text.encode().translate(None, b"0123456789"))
-    return sum(map(str.isdigit, text))
+    """ASCII's, with which nearly all numbers are written."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    return len(encoded) - len(encoded.translate(None, b"0123456789"))
 
 
 def _fact(name: str, value: str) -> int:

@@ -43,6 +43,14 @@ def test_ascii_is_split_as_other_texts_are() -> None:
     assert dict(other).items() - dict(plain).items() == {(crc32("é".encode()), 1)}
 
 
+def test_punctuation_beyond_ascii_is_not_part_of_a_word() -> None:
+    plain, set_in_type = (
+        Features.of(kind="k", text=text, prompt_tokens=1).words
+        for text in ('he said "no" - papers...', "he\u00a0said \u201cno\u201d \u2014 \u300cpapers\u300d\u2026")
+    )
+    assert plain == set_in_type
+
+
 def test_facts_are_words_that_no_text_can_contain() -> None:
     assert len(ASKED.facts) == 2
     said = Features.of(kind="chat", text="tenant=a \0tenant=a", prompt_tokens=1)
