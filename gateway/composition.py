@@ -65,15 +65,16 @@ def compose(settings: Settings) -> Gateway:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = [asyncio.create_task(part.run()) for part in (dispatcher, learning)]
-        for task in running:
-            task.add_done_callback(lambda task: _broke_down(task, failed))
+        running = asyncio.create_task(dispatcher.run())
+        running.add_done_callback(lambda task: _broke_down(task, failed))
+        learns = asyncio.create_task(learning.run())
+        learns.add_done_callback(_learning_broke_down)
         try:
             yield
         finally:
-            for task in running:
+            for task in (running, learns):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(running, learns, return_exceptions=True)
             await learning.aclose()
             for engine in engines:
                 await engine.aclose()
@@ -122,12 +123,13 @@ def make_training(settings: Settings) -> TrainingProcess | None:
         return None
     environment = {
         "JUSTITIA_STORE__PREFIX": settings.store.prefix,
-        "JUSTITIA_LEARNING__FOLDER": str(settings.learning.folder_in_use()),
         "JUSTITIA_LEARNING__MODEL": settings.learning.model,
         "JUSTITIA_LEARNING__MAX_RECORDED": str(settings.learning.max_recorded),
     }
     if settings.store.redis_url is not None:
         environment["JUSTITIA_STORE__REDIS_URL"] = settings.store.redis_url
+    else:
+        environment["JUSTITIA_LEARNING__FOLDER"] = str(settings.learning.folder_in_use())
     return TrainingProcess(environment)
 
 
@@ -159,3 +161,9 @@ def _broke_down(task: asyncio.Task[None], failed: asyncio.Event) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("the dispatcher broke down", exc_info=error)
         failed.set()
+
+
+def _learning_broke_down(task: asyncio.Task[None]) -> None:
+    """Calls go on, and costs are predicted as they were."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the gateway learns no longer", exc_info=error)

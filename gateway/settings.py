@@ -4,6 +4,7 @@ Flags win over the environment (`JUSTITIA_…`, `__` between levels), the enviro
 """
 
 import os
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,7 +124,12 @@ class LearningSettings(Group):
         if self.folder is not None:
             return self.folder
         state = os.environ.get("XDG_STATE_HOME")
-        return (Path(state) if state else Path.home() / ".local" / "state") / "justitia"
+        if state:
+            return Path(state) / "justitia"
+        try:
+            return Path.home() / ".local" / "state" / "justitia"
+        except RuntimeError:  # a container's user without a home
+            return Path(tempfile.gettempdir()) / "justitia"
 
 
 class TenantSettings(Group):

@@ -171,6 +171,16 @@ async def test_training_that_fails_says_why(tmp_path: Path, caplog: pytest.LogCa
     assert "0 applications are too few" in caplog.text
 
 
+async def test_training_that_cannot_be_started_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.executable", "/none/python")
+    assert not await TrainingProcess({})()
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert not await TrainingProcess({})()
+    assert "could not be started" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -115,6 +115,8 @@ class Learning:
                 self._is_away = False
             except StoreUnavailable as error:
                 self._away(error)
+            except ValueError as error:
+                log.warning("an application of kind %s is not kept: %s", closed.kind, error)
 
     async def _follow_for_ever(self) -> None:
         while True:

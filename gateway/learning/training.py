@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 
@@ -22,18 +23,11 @@ class TrainingProcess:
 
     async def __call__(self) -> bool:
         """True if something was published. The process ends with whoever waits for it here."""
-        process = await asyncio.create_subprocess_exec(
-            *_gently(),
-            sys.executable,
-            "-m",
-            "gateway.cli",
-            "train",
-            "--publish",
-            env={**os.environ, "OMP_NUM_THREADS": "1", **self._environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        try:
+            process = await self._started()
+        except OSError as error:  # no memory, no process left
+            log.warning("training could not be started: %s", error)
+            return False
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 _, errors = await process.communicate()
@@ -50,6 +44,17 @@ class TrainingProcess:
             log.warning("training failed (%s): %s", process.returncode, *last or ("it said nothing",))
         return process.returncode == 0
 
-
-def _gently() -> tuple[str, ...]:
-    return ("nice", "-n", "10") if os.name == "posix" else ()
+    async def _started(self) -> asyncio.subprocess.Process:
+        gently = ("nice", "-n", "10") if shutil.which("nice") else ()
+        return await asyncio.create_subprocess_exec(
+            *gently,
+            sys.executable,
+            "-m",
+            "gateway.cli",
+            "train",
+            "--publish",
+            env={**os.environ, "OMP_NUM_THREADS": "1", **self._environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )

@@ -124,6 +124,7 @@ class Applications:
         prediction = Prediction(arrival.cost, "declared")
         try:
             if first_call is not None:
+                prediction = Prediction(KvTokenTime(self._settings.default_cost), "default")
                 prediction = await self._predictor.predict(first_call, self._mean_cost)
                 arrival = replace(arrival, cost=prediction.cost)
             standing = await self._link.ask("arrive", lambda: self._store.arrive(arrival, now))
@@ -131,8 +132,11 @@ class Applications:
             standing, is_provisional = self._provisional(arrival, now), True
         local = self._known.get(arrival.application_id)
         if local is None:
-            course = Course(prediction)
-            local = LocalApplication(standing.application, course, now, first_arrival_at=now, last_end_at=now)
+            record = standing.application
+            if not is_provisional and (record.service or record.predicted_cost != arrival.cost):
+                # Open already, by another gateway: what we have seen is not its first call.
+                prediction = Prediction(record.predicted_cost, "elsewhere")
+            local = LocalApplication(record, Course(prediction), now, first_arrival_at=now, last_end_at=now)
             self._known[arrival.application_id] = local
         local.asked_at, local.is_provisional = now, is_provisional
         self._recently_closed.pop(arrival.application_id, None)

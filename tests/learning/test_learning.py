@@ -308,6 +308,17 @@ async def test_where_only_means_are_wanted_the_shelf_is_not_followed(tmp_path: P
     await one.stop()
 
 
+async def test_what_cannot_be_kept_stops_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.start()
+    with caplog.at_level(logging.WARNING):
+        said_before = await place.predict()
+        await place.close_one(1e18)  # more than any application can cost
+        await place.close_one(10.0, said_before)
+        await until(now(lambda: place.file.exists() and place.file.stat().st_size))
+    assert "is not kept" in caplog.text
+    assert [closed.cost for closed in await place.history.read(10)] == [10.0]
+
+
 async def test_a_folder_that_cannot_be_written_is_said_once_and_nothing_stops(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

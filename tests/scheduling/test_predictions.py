@@ -177,3 +177,27 @@ async def test_intervals_are_counted_by_where_the_cost_lay() -> None:
         for where in ("below", "within", "above")
     }
     assert counted == {"below": 1, "within": 2, "above": 1}
+
+
+async def test_what_another_gateway_opened_is_not_taken_for_a_first_call() -> None:
+    world = await ready(Scripted(cost=5000.0))
+    await ended(world, await started(world, "a"), 100.0)
+    beside = World(beside=world)
+    beside.predictor.artifact = Scripted(cost=9000.0)
+    await beside.read()
+    client = await started(beside, "a", text="a later question")
+    assert finish_time(client) == pytest.approx(5000)
+    await ended(beside, client, 100.0)
+    await closed(beside)
+    assert beside.closed == []
+
+
+async def test_without_the_store_and_without_an_artifact_it_is_the_default_that_was_wrong() -> None:
+    world = await ready(None)
+    world.store.is_down = True
+    client = await started(world, "a")
+    world.store.is_down = False
+    await ended(world, client, 500.0)
+    await closed(world)
+    labels = {"policy": "justitia", "application_kind": "k"}
+    assert world.metrics.registry.get_sample_value("justitia_prediction_relative_error_sum", labels) == 1.0
