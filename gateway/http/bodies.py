@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.fairness.units import Tokens
-from gateway.http.prompts import Prompt, read_prompt
+from gateway.http.prompts import NO_PROMPT, Prompt, read_prompt
 
 STEERING_FIELDS = frozenset({"priority", "vllm_xargs", "session_id", "kv_transfer_params", "ec_transfer_params"})
 """vLLM: order, extra arguments of plugins (ours is one), session affinity, and transfers of other servers' caches."""
@@ -31,9 +31,10 @@ class CallBody:
     prompt_tokens: Tokens | None
     """Known only where the prompt comes as token ids."""
     prompt: Prompt
+    """Empty where it was not wanted."""
 
 
-def read_call(body: bytes) -> CallBody:
+def read_call(body: bytes, *, wants_prompt: bool = True) -> CallBody:
     """Raises InvalidRequest for what no engine could take; the rest is the engine's to judge."""
     fields = _parse(body)
     model = fields.get("model")
@@ -48,7 +49,7 @@ def read_call(body: bytes) -> CallBody:
         hides_usage=hides_usage,
         max_tokens=_max_tokens(fields),
         prompt_tokens=_prompt_tokens(fields.get("prompt")),
-        prompt=read_prompt(fields),
+        prompt=read_prompt(fields) if wants_prompt else NO_PROMPT,
     )
 
 

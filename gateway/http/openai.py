@@ -34,7 +34,8 @@ class OpenAiApi:
         identity = self._identify(exchange)
         self._metrics.identity(identity.rule)
         raw_body = await exchange.read_body(self._settings.server.max_body_bytes)
-        body = read_call(raw_body)
+        # Only an application's first call is predicted from; reading a prompt takes as long as parsing the body.
+        body = read_call(raw_body, wants_prompt=not self._dispatcher.knows(identity.root))
         request = CallRequest(
             call_id=exchange.call_id,
             identity=identity,

@@ -26,6 +26,9 @@ class Prompt:
     """See `gateway.identity.shapes`."""
 
 
+NO_PROMPT = Prompt("", 0, None)
+
+
 def read_prompt(fields: Mapping[str, Any]) -> Prompt:
     """From the body of a call to any of the APIs."""
     tools = list(_tool_names(fields.get("tools")))

@@ -177,10 +177,15 @@ class Dispatcher:
         finally:
             self._finish(request, outcome, lease, local)
 
+    def knows(self, application_id: ApplicationId) -> bool:
+        """Another call of it asks for no prediction."""
+        known = self._applications.get_fresh(application_id)
+        return known is not None and not known.course.awaits_first_call
+
     async def _open_for(self, request: CallRequest) -> LocalApplication:
         identity, declared = request.identity, request.declared_cost
         known = self._applications.get_fresh(identity.root)
-        if known is not None and not (known.course.awaits_first_call and declared is None):
+        if known is not None and (self.knows(identity.root) or declared is not None):
             return known
         if identity.kind == DEFAULT_KIND:
             identity = replace(identity, kind=self._shapes.kind_of(request.shape, identity.root))

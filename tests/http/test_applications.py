@@ -130,3 +130,15 @@ async def test_a_declaration_that_is_none(gateway: RunningGateway, body: str, ki
     answer = await gateway.client.post(ROUTE, content=body, headers={"content-type": kind})
     assert answer.status_code == 400
     assert said in answer.json()["error"]["message"]
+
+
+async def test_who_names_no_kind_has_that_of_others_with_the_same_instructions(gateway: RunningGateway) -> None:
+    system = {"role": "system", "content": "You are an airline agent. Today is the 15th."}
+    for number in range(4):
+        question = {"role": "user", "content": f"question {number}"}
+        await gateway.post(f"/apps/run-{number}{CHAT}", {"model": "tiny", "messages": [system, question]}, **key("a"))
+    listed = (await gateway.client.get(ROUTE, **key("a"))).json()["data"]
+    kinds = {application["id"]: application["kind"] for application in listed}
+    assert kinds["run-0"] == kinds["run-1"] == "default"
+    assert kinds["run-2"] == kinds["run-3"]
+    assert kinds["run-3"].startswith("shape-")
