@@ -15,6 +15,7 @@ from gateway.fairness.units import KvTokenTime
 from gateway.learning.examples import of_recorded, predictor_progress
 from gateway.ports import Progress
 from gateway.replay import costs
+from gateway.scheduling.course import WORTH_REVISING
 from gateway.workloads.traces import RecordedApplication
 
 Applications = Sequence[RecordedApplication]
@@ -92,25 +93,6 @@ whole recording, the application itself included."""
 REFINED = "predictor, refined"
 """First as `predictor`, then anew as its calls end, wherever the gateway finds that worth it."""
 REFINED_AT: Mapping[str, float] = MappingProxyType(
-    {REFINED: 1.0, **{f"{REFINED} at {factor:g}x": factor for factor in (1.5, 2.0, 4.0)}}
+    {REFINED: WORTH_REVISING, **{f"{REFINED} at {factor:g}x": factor for factor in (1.0, 1.1, 2.0, 4.0)}}
 )
-"""Only where it is so many times more or less than what was said last."""
-
-
-class Refining:
-    """One run's estimates of its applications."""
-
-    def __init__(self, said: Sequence[Trained], factor: float) -> None:
-        self._said = said
-        self._factor = factor
-        self._latest = [one.cost for one in said]
-
-    def costs(self) -> costs.Costs:
-        return list(self._latest)
-
-    def refined(self, number: int, progress: Progress) -> KvTokenTime | None:
-        cost, latest = self._said[number].refined(progress), self._latest[number]
-        if max(cost, latest) < self._factor * min(cost, latest):
-            return None
-        self._latest[number] = cost
-        return cost
+"""How many times more or less it must be to be worth it."""

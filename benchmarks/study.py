@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.predictions import PREDICTIONS, REFINED_AT, Refining, trained
+from benchmarks.predictions import PREDICTIONS, REFINED_AT, trained
 from benchmarks.workloads import Recipe, as_possible, drawn, have_recordings
 from gateway.demo.surroundings import StolenTime, machine, versions
 from gateway.fairness.policies import PolicyName
@@ -19,6 +19,7 @@ from gateway.replay.model import Charging, Run, as_measured
 from gateway.replay.records import record_of, spread_by
 from gateway.replay.scenario import EngineShape, Scenario
 from gateway.replay.step_time import StepTime
+from gateway.scheduling.course import WORTH_REVISING
 from gateway.workloads.workload import Workload
 
 STEP = StepTime(base_s=0.025, per_token_s=30e-6, per_kv_token_s=0.0)
@@ -101,8 +102,8 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
         elif variant.prediction in REFINED_AT:
             known = trained(tuple(recorded))
             said = [known[application] for application in workload.applications]
-            refining = Refining(said, REFINED_AT[variant.prediction])
-            predicted, refine = refining.costs(), refining.refined
+            predicted = [one.cost for one in said]
+            refine = lambda number, progress, said=said: said[number].refined(progress)  # noqa: E731
         else:
             predicted = PREDICTIONS[variant.prediction](workload.applications, recorded, seed)
         began = time.perf_counter()
@@ -111,6 +112,7 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
             predicted,
             charging=variant.charging,
             refine=refine,
+            worth_revising=REFINED_AT.get(variant.prediction, WORTH_REVISING),
             moments_every_s=_MOMENTS_EVERY_S if is_drawn and seed == 0 else None,
         )
         elapsed_s = time.perf_counter() - began

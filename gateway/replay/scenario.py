@@ -24,6 +24,7 @@ from gateway.replay.model import (
 from gateway.replay.prompts import Prompts
 from gateway.replay.simulation import Simulation
 from gateway.replay.step_time import StepTime
+from gateway.scheduling.course import WORTH_REVISING
 from gateway.settings import SchedulingSettings
 from gateway.tiny_model import ensure_tiny_model
 from gateway.workloads.workload import Workload, WorkloadError
@@ -67,6 +68,7 @@ class Scenario:
         late_rule: LateRule = counted_cost,
         charging: Charging = as_measured,
         refine: Callable[[int, Progress], KvTokenTime | None] | None = None,
+        worth_revising: float = WORTH_REVISING,
         moments_every_s: float | None = None,
     ) -> Run:
         """`costs[i]` is what is predicted for the workload's i-th application, `refine(i, …)` what it is later."""
@@ -91,6 +93,7 @@ class Scenario:
             late_rule=late_rule,
             charging=charging,
             refine=None if refine is None else lambda name, progress: refine(int(name), progress),
+            worth_revising=worth_revising,
             moments_every_s=moments_every_s,
         ).run()
 

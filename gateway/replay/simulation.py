@@ -27,7 +27,7 @@ from gateway.replay.model import (
     as_measured,
 )
 from gateway.scheduling.admission import Limits
-from gateway.scheduling.course import Course, is_worth_revising
+from gateway.scheduling.course import WORTH_REVISING, Course, is_worth_revising
 from gateway.scheduling.events import (
     ApplicationForgotten,
     ApplicationRanked,
@@ -92,6 +92,7 @@ class Simulation:
         late_rule: LateRule = counted_cost,
         charging: Charging = as_measured,
         refine: Refine | None = None,
+        worth_revising: float = WORTH_REVISING,
         moments_every_s: float | None = None,
     ) -> None:
         self._applications = applications
@@ -101,6 +102,7 @@ class Simulation:
         self._late_rule = late_rule
         self._charging = charging
         self._refine = refine
+        self._worth_revising = worth_revising
         self._moments_every_s = moments_every_s
         self._moments: list[Moment] = []
         self._scheduler = Scheduler(
@@ -198,7 +200,7 @@ class Simulation:
         progress = running.course.progress(service)
         if self._refine is not None and progress is not None:
             refined = self._refine(application_id, progress)
-            if refined is not None and is_worth_revising(refined, running.predicted):
+            if refined is not None and is_worth_revising(refined, running.predicted, self._worth_revising):
                 running.predicted = refined
         cost = self._late_rule(running.predicted, service)
         if cost != running.cost:

@@ -1,42 +1,12 @@
-"""Predictions in the studies: by models that have not seen the application, and refined as often as it is worth it."""
+"""Predictions in the studies: by models that have not seen the application, and errors of a known size."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
-from benchmarks.predictions import PREDICTIONS, Refining, trained
-from gateway.fairness.units import KvTokenTime, Tokens
-from gateway.ports import Progress
+from benchmarks.predictions import PREDICTIONS, trained
 from gateway.replay.costs import log_normal, oracle
 from gateway.workloads.sample import sample_applications
 
 SAMPLE = sample_applications(60, seed=4)
-
-
-@dataclass
-class Said:
-    cost: KvTokenTime
-
-    def refined(self, progress: Progress) -> KvTokenTime:
-        return progress.service
-
-
-def progress(service: float) -> Progress:
-    return Progress(1, 1, Tokens(10), KvTokenTime(service))
-
-
-def test_an_estimate_is_passed_on_where_it_is_so_many_times_more_or_less_than_the_last() -> None:
-    said: Any = [Said(KvTokenTime(100.0)), Said(KvTokenTime(100.0))]
-    refining = Refining(said, 1.5)
-    assert refining.costs() == [100, 100]
-    assert [refining.refined(0, progress(service)) for service in (140, 160, 200, 110, 100)] == [
-        None,
-        160,
-        None,
-        None,
-        100,
-    ]
-    assert refining.refined(1, progress(160)) == 160
 
 
 def test_nobody_is_predicted_by_what_has_seen_it() -> None:

@@ -60,8 +60,10 @@ def test_of_a_long_one_little_is_kept_and_of_equal_states_the_last() -> None:
     assert {progress.num_open for progress in one.kept} == {2}
 
 
-def test_a_tenth_is_worth_it() -> None:
-    assert not is_worth_revising(served(109), served(100))
-    assert is_worth_revising(served(111), served(100))
-    assert is_worth_revising(served(90), served(100))
+def test_half_as_much_again_is_worth_it() -> None:
+    assert not is_worth_revising(served(149), served(100))
+    assert is_worth_revising(served(150), served(100))
+    assert is_worth_revising(served(60), served(100))
+    assert not is_worth_revising(served(70), served(100))
     assert is_worth_revising(served(1), served(0))
+    assert is_worth_revising(served(111), served(100), 1.1)

@@ -111,7 +111,7 @@ async def test_as_calls_end_the_cost_is_refined_and_the_order_follows() -> None:
 
 
 async def test_a_small_change_leaves_the_order_alone() -> None:
-    world = await ready(Scripted(cost=1000.0, refined_cost=1050.0))
+    world = await ready(Scripted(cost=1000.0, refined_cost=1400.0))
     one = await started(world, "a")
     await started(world, "a")
     await ended(world, one, 300.0)
