@@ -21,6 +21,15 @@ def test_chance_does_not_decide() -> None:
     assert watched(2.0, {"mean": 0.1}).better_rival() == "mean"
 
 
+def test_a_rival_that_was_hardly_asked_decides_nothing() -> None:
+    watch = watched(1.0, {}, MIN_SEEN)
+    for _ in range(MIN_SEEN - 1):
+        watch.note(1.0, {"previous": 0.1})
+    assert watch.better_rival() is None
+    watch.note(1.0, {"previous": 0.1})
+    assert watch.better_rival() == "previous"
+
+
 def test_a_rival_must_be_better_by_far_and_the_best_is_named() -> None:
     assert watched(0.5, {"mean": 0.47}).better_rival() is None
     assert watched(0.5, {"mean": 0.4, "previous": 0.3}).better_rival() == "previous"
