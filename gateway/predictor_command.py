@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
         artifact = None if args.artifact is None else artifacts.load(args.artifact)
     except TraceError as error:
         return _complain(str(error))
-    except (OSError, artifacts.ArtifactError) as error:
-        return _complain(f"{args.artifact}: {error}")
+    except artifacts.ArtifactError as error:
+        return _complain(str(error))
     if len(recorded) < MIN_APPLICATIONS:
         return _complain(f"{len(recorded)} applications are too few to train on some and try the others")
     report, examples = importlib.import_module("predictor.report"), of_recorded(recorded)

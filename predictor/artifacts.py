@@ -95,7 +95,10 @@ def load(folder: Path) -> Artifact:
         raise ArtifactError(f"{folder}: {error.strerror or error}") from None
     except (ValueError, RecursionError):
         raise ArtifactError(f"{folder}: model.json is not JSON") from None
-    artifact = loads(blob)
+    try:
+        artifact = loads(blob)
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder}: {error}") from None
     if not isinstance(about, dict) or about.get("version") != artifact.version:
         raise ArtifactError(f"{folder}: model.json is not of model.safetensors")
     return artifact

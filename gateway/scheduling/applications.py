@@ -271,20 +271,7 @@ class Applications:
         self._metrics.application_closed(local.last_end_at - local.first_arrival_at, kind)
         features = self._predictor.kept(first)
         if features is not None:
-            self._on_closed(
-                ClosedApplication(
-                    closed_at=self._now(),
-                    kind=kind,
-                    predicted_cost=first.cost,
-                    low=first.low,
-                    high=first.high,
-                    predictor=first.predictor,
-                    cost=measured,
-                    features=features,
-                    progress=local.course.kept,
-                ),
-                first,
-            )
+            self._on_closed(local.course.closed(kind, measured, features, self._now()), first)
 
     def _forget(self, local: LocalApplication) -> None:
         application_id = local.record.application_id

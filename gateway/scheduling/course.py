@@ -1,7 +1,9 @@
 """The course of one application: what was predicted, how far it has come, and what is worth keeping of that. Pure."""
 
+from collections.abc import Mapping
+
 from gateway.fairness.units import KvTokenTime, Tokens
-from gateway.ports import Prediction, Progress
+from gateway.ports import ClosedApplication, Prediction, Progress
 
 WORTH_REVISING = 1.5
 """Times more or less. With smaller changes the order moves more often and nobody is done sooner
@@ -58,6 +60,13 @@ class Course:
     @property
     def kept(self) -> tuple[Progress, ...]:
         return tuple(self._kept.values())
+
+    def closed(self, kind: str, cost: KvTokenTime, features: Mapping[str, object], now: float) -> ClosedApplication:
+        """What is kept of it, now that it has cost `cost`."""
+        first = self.first
+        return ClosedApplication(
+            now, kind, first.cost, first.low, first.high, first.predictor, cost, features, self.kept
+        )
 
 
 def is_worth_revising(refined: KvTokenTime, in_force: KvTokenTime, factor: float = WORTH_REVISING) -> bool:
