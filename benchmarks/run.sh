@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that is measured, about an hour and a half: raw JSON in benchmarks/results/, tables and pictures in
+# Everything that is measured, about two hours: raw JSON in benchmarks/results/, tables and pictures in
 # docs/results.md. Run it on a machine that does nothing else, and quote ratios of one run, not times.
 set -euo pipefail
 cd "$(dirname "$0")/.."
