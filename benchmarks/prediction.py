@@ -65,6 +65,7 @@ def main() -> None:
     judgement = report.judged(examples, by_task=False, told=_told)
     found["quality"] = judgement.rows
     found["by_task"] = report.judged(examples, by_task=True, told=_told).rows
+    found["without_words"] = _without_words(examples)
     found["progress"] = report.progress_rows(examples, told=_told)
     found["learning"] = report.learning_curve(examples, num_seeds=5, told=_told)
     found["unseen"] = report.held_out_kinds(examples, told=_told)
@@ -155,6 +156,18 @@ def _varied(example: Example, draw: random.Random) -> Example:
     factor = draw.uniform(0.8, 1.25)
     progress = tuple(replace(one, service=one.service * factor) for one in example.progress)
     return replace(example, cost=example.cost * factor, progress=progress)
+
+
+def _without_words(examples: Sequence[Example]) -> dict[str, Any]:
+    """What a gateway learns that keeps no hashes of words, as it is by default."""
+    wordless = [replace(example, features=example.features.without_words(), progress=()) for example in examples]
+    folds = folds_of(wordless, report.NUM_FOLDS)
+    predicted = np.empty(len(wordless))
+    for fold in np.unique(folds):
+        asked = np.flatnonzero(folds == fold)
+        model = train([wordless[number] for number in np.flatnonzero(folds != fold)])
+        predicted[asked] = model.log_costs([wordless[number].features for number in asked])
+    return asdict(quality(wordless, predicted))
 
 
 # --- a heavier way ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ def with_prediction(page: str, found: dict[str, Any]) -> str:
     tables = {
         "quality": _quality(found["quality"]),
         "by-task": _quality(found["by_task"]),
+        "without-words": _without_words(found["without_words"]),
         "kinds": _kinds(found["quality"]),
         "progress": _progress(found["progress"]),
         "learning": _learning(found["learning"]),
@@ -38,6 +39,12 @@ def _quality(rows: Rows) -> str:
         gross = row["gross_underestimates_of_largest_tenth"]
         lines.append([*line, f"{gross:.1%}", "–" if coverage is None else f"{coverage:.0%}"])
     return table([*head, "largest tenth more than 10x under", "in interval"], lines)
+
+
+def _without_words(row: dict[str, Any]) -> str:
+    head = ["no words kept (the default)", "median relative error", "mean \\|log error\\|", "Spearman"]
+    figures = (row[name] for name in ("median_relative_error", "mean_abs_log_error", "spearman"))
+    return table(head, [["kernel", *(f"{figure:.3f}" for figure in figures)]])
 
 
 def _kinds(rows: Rows) -> str:

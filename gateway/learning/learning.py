@@ -54,6 +54,7 @@ class Learning:
         self._watch = Watch()
         self._unusable: set[str] = set()
         self._is_away = False
+        metrics.predictor_in_use("mean")
 
     def closed(self, closed: ClosedApplication, first: Prediction) -> None:
         """An application has closed; `first` is what was predicted of it. Never waits."""
