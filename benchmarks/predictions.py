@@ -6,7 +6,7 @@ The predictor never predicts what it was trained on: an application is predicted
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from gateway.scheduling.course import WORTH_REVISING
 from gateway.workloads.traces import RecordedApplication
 
 Applications = Sequence[RecordedApplication]
+Predict = Callable[[Applications, Applications, int], costs.Costs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,14 @@ class Trained:
 
 @cache
 def trained(
-    recorded: tuple[RecordedApplication, ...], *, without_kind: bool = False
+    recorded: tuple[RecordedApplication, ...], *, without_kind: bool = False, without_words: bool = False
 ) -> dict[RecordedApplication, Trained]:
-    """Seconds for a thousand, once in a process. `without_kind`: by models that have seen no run of its kind at all."""
+    """Seconds for a thousand, once in a process. `without_kind`: by models that have seen no run of its kind at all;
+    `without_words`: that were not told what was asked, as in a gateway that keeps no words."""
     report = importlib.import_module("predictor.report")
     examples = of_recorded(recorded)
+    if without_words:
+        examples = [replace(example, features=example.features.without_words()) for example in examples]
     models = report.models_without_kind(examples) if without_kind else report.out_of_fold_models(examples)
     found = {}
     for places, model in models:
@@ -55,17 +59,17 @@ def trained(
     return found
 
 
-def _by_predictor(applications: Applications, recorded: Applications, _: int) -> costs.Costs:
-    known = trained(tuple(recorded))
-    return [known[application].cost for application in applications]
+def _by_predictor(**told: bool) -> Predict:
+    """`told`: as in `trained`."""
+
+    def predicted(applications: Applications, recorded: Applications, _: int) -> costs.Costs:
+        known = trained(tuple(recorded), **told)
+        return [known[application].cost for application in applications]
+
+    return predicted
 
 
-def _without_its_kind(applications: Applications, recorded: Applications, _: int) -> costs.Costs:
-    known = trained(tuple(recorded), without_kind=True)
-    return [known[application].cost for application in applications]
-
-
-PREDICTIONS: Mapping[str, Callable[[Applications, Applications, int], costs.Costs]] = MappingProxyType(
+PREDICTIONS: Mapping[str, Predict] = MappingProxyType(
     {
         "exact": lambda applications, _, __: costs.oracle(applications),
         "noise 30 %": lambda applications, _, seed: costs.noisy(costs.oracle(applications), 0.3, seed),
@@ -82,8 +86,9 @@ PREDICTIONS: Mapping[str, Callable[[Applications, Applications, int], costs.Cost
         "global mean": lambda applications, recorded, _: costs.global_mean(applications, recorded),
         "kind mean": lambda applications, recorded, _: costs.kind_mean(applications, recorded),
         "kind median": lambda applications, recorded, _: costs.kind_median(applications, recorded),
-        "predictor": _by_predictor,
-        "predictor, its kind unseen": _without_its_kind,
+        "predictor": _by_predictor(),
+        "predictor without words": _by_predictor(without_words=True),
+        "predictor, its kind unseen": _by_predictor(without_kind=True),
         "p + 2d": lambda applications, _, __: costs.tokens(applications),
     }
 )
@@ -92,7 +97,20 @@ whole recording, the application itself included."""
 
 REFINED = "predictor, refined"
 """First as `predictor`, then anew as its calls end, wherever the gateway finds that worth it."""
-REFINED_AT: Mapping[str, float] = MappingProxyType(
-    {REFINED: WORTH_REVISING, **{f"{REFINED} at {factor:g}x": factor for factor in (1.0, 1.1, 2.0, 4.0)}}
+REFINED_WITHOUT_WORDS = "predictor without words, refined"
+
+
+@dataclass(frozen=True, slots=True)
+class Refining:
+    without_words: bool = False
+    worth_revising: float = WORTH_REVISING
+    """How many times more or less a cost must be than the one in force."""
+
+
+REFINING: Mapping[str, Refining] = MappingProxyType(
+    {
+        REFINED: Refining(),
+        REFINED_WITHOUT_WORDS: Refining(without_words=True),
+        **{f"{REFINED} at {factor:g}x": Refining(worth_revising=factor) for factor in (1.0, 1.1, 2.0, 4.0)},
+    }
 )
-"""How many times more or less it must be to be worth it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.predictions import REFINED, REFINED_AT
+from benchmarks.predictions import REFINED, REFINED_WITHOUT_WORDS, REFINING
 from benchmarks.report import written
 from benchmarks.study import AS_HELD, Case, Study, Variant, carried_out
 from benchmarks.workloads import Recipe
@@ -94,6 +94,8 @@ STUDIES = (
             Variant("justitia, kind median", "justitia", "kind median"),
             Variant("justitia, predictor", "justitia", "predictor"),
             Variant("justitia, predictor, refined", "justitia", REFINED),
+            Variant("justitia, no words", "justitia", "predictor without words"),
+            Variant("justitia, no words, refined", "justitia", REFINED_WITHOUT_WORDS),
             Variant("justitia, its kind unseen", "justitia", "predictor, its kind unseen"),
             Variant("srjf, kind mean", "srjf", "kind mean"),
             Variant("srjf, predictor", "srjf", "predictor"),
@@ -106,7 +108,11 @@ STUDIES = (
         (Case("suite", Recipe("suite")),),
         (
             Variant("justitia, not refined", "justitia", "predictor"),
-            *(Variant(f"justitia, {name.removeprefix('predictor, ')}", "justitia", name) for name in REFINED_AT),
+            *(
+                Variant(f"justitia, {name.removeprefix('predictor, ')}", "justitia", name)
+                for name, refining in REFINING.items()
+                if not refining.without_words
+            ),
         ),
     ),
     Study(

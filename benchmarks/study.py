@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.predictions import PREDICTIONS, REFINED_AT, trained
+from benchmarks.predictions import PREDICTIONS, REFINING, trained
 from benchmarks.workloads import Recipe, as_possible, drawn, have_recordings
 from gateway.demo.surroundings import StolenTime, machine, versions
 from gateway.fairness.policies import PolicyName
@@ -99,8 +99,8 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
         if variant.prediction == AS_HELD:
             assert first is not None
             predicted: Sequence[float] = [completion.service for completion in first.completions]
-        elif variant.prediction in REFINED_AT:
-            known = trained(tuple(recorded))
+        elif variant.prediction in REFINING:
+            known = trained(tuple(recorded), without_words=REFINING[variant.prediction].without_words)
             said = [known[application] for application in workload.applications]
             predicted = [one.cost for one in said]
             refine = lambda number, progress, said=said: said[number].refined(progress)  # noqa: E731
@@ -112,7 +112,7 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
             predicted,
             charging=variant.charging,
             refine=refine,
-            worth_revising=REFINED_AT.get(variant.prediction, WORTH_REVISING),
+            worth_revising=REFINING[variant.prediction].worth_revising if refine else WORTH_REVISING,
             moments_every_s=_MOMENTS_EVERY_S if is_drawn and seed == 0 else None,
         )
         elapsed_s = time.perf_counter() - began

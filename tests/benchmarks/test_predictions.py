@@ -18,6 +18,11 @@ def test_nobody_is_predicted_by_what_has_seen_it() -> None:
     assert all(application.kind not in one.model.kinds for application, one in without.items())
 
 
+def test_without_words_nobody_is_told_what_was_asked() -> None:
+    assert any(one.features.words for one in trained(tuple(SAMPLE)).values())
+    assert not any(one.features.words for one in trained(tuple(SAMPLE), without_words=True).values())
+
+
 def test_every_prediction_answers_for_every_application() -> None:
     for name, predict in PREDICTIONS.items():
         costs = predict(SAMPLE[:10], SAMPLE, 1)
