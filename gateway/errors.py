@@ -16,6 +16,7 @@ GatewayError
 │   └── QueueTimeout          503 queue_timeout       Retry-After
 ├── EngineError
 │   ├── EngineUnreachable     502 engine_unreachable
+│   │   └── RequestUnsent     the same, and safe to send again
 │   └── EngineTimeout         504 engine_timeout
 ├── StoreUnavailable          503 store_unavailable
 └── ClientDisconnected        499, never sent: nobody is there to read it
@@ -100,6 +101,10 @@ class EngineError(GatewayError):
 
 class EngineUnreachable(EngineError):
     status, type, code = 502, "engine_error", "engine_unreachable"
+
+
+class RequestUnsent(EngineUnreachable):
+    """Nothing of the request has left: another engine may be asked."""
 
 
 class EngineTimeout(EngineError):

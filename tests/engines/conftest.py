@@ -1,10 +1,18 @@
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from gateway.engines.vllm import VllmEngine
 from gateway.settings import EngineSettings
 from tests.fakes.engine import FakeVllm
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The client's protocols stand on the loop's own transports, and a gateway runs on uvloop where there is one."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.engines.vllm import VllmEngine
 from gateway.engines.wire import rank_to_wire
-from gateway.errors import EngineTimeout, EngineUnreachable
+from gateway.errors import EngineTimeout, EngineUnreachable, InvalidRequest
 from gateway.fairness.units import ApplicationId
 from gateway.ports import EngineRequest
 from gateway.settings import EngineSettings
@@ -16,7 +16,7 @@ from tests.fakes.engine import FakeVllm, Script, answers, hangs, resets, streams
 REQUEST = EngineRequest(
     method="POST",
     path="/v1/chat/completions",
-    headers=(("Content-Type", "application/json"), ("X-Custom", "kept")),
+    headers=((b"content-type", b"application/json"), (b"x-custom", b"kept")),
     body=b'{"model":"tiny"}',
     call_id="call-1",
     application_id=ApplicationId("tenant/app"),
@@ -50,16 +50,32 @@ async def test_a_request_carries_what_steers_the_engine(server: FakeVllm, engine
 
 async def test_what_the_adapter_sets_cannot_be_set_by_others(server: FakeVllm, engine: VllmEngine) -> None:
     hostile = (
-        ("X-VLLM-Priority", "-9"),
-        ("x-session-id", "other"),
-        ("X-Request-ID", "other"),
-        ("Authorization", "Bearer client"),
-        ("Accept-Encoding", "gzip"),
+        (b"x-vllm-priority", b"-9"),
+        (b"x-session-id", b"other"),
+        (b"x-request-id", b"other"),
+        (b"authorization", b"Bearer client"),
+        (b"accept-encoding", b"gzip"),
     )
     await send_and_read(engine, replace(REQUEST, headers=hostile))
 
     sent = {(name.lower(), value) for name, value in server.calls[0].headers}
-    assert sent.isdisjoint({(name.lower(), value) for name, value in hostile})
+    assert sent.isdisjoint({(name.decode(), value.decode()) for name, value in hostile})
+
+
+async def test_the_url_may_name_a_user_unless_there_is_a_key(server: FakeVllm) -> None:
+    url = server.url.replace("http://", "http://me:secret@")
+    for settings in (EngineSettings(), EngineSettings(api_key="ours")):
+        engine = VllmEngine(url, settings)
+        await send_and_read(engine)
+        await engine.aclose()
+
+    assert [call.header("authorization") for call in server.calls] == ["Basic bWU6c2VjcmV0", "Bearer ours"]
+
+
+async def test_a_header_that_would_be_two_is_refused(server: FakeVllm, engine: VllmEngine) -> None:
+    with pytest.raises(InvalidRequest):
+        await engine.send(replace(REQUEST, headers=((b"x-a", b"b\r\nX-VLLM-Priority: -9"),)))
+    assert server.calls == []
 
 
 async def test_the_engine_gets_our_key(server: FakeVllm) -> None:
