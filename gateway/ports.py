@@ -4,11 +4,12 @@ Everything here is a value or a Protocol. Adapters (`gateway.stores`, `gateway.e
 `gateway.composition` picks them, and the rest of the gateway knows no more of them than this page says.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
+from gateway.identity.links import LinkKey
 
 # --- the state store ------------------------------------------------------------------------------------------------
 
@@ -128,6 +129,69 @@ class StateStore(Protocol):
     async def aclose(self) -> None: ...
 
 
+# --- what tenants use -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TenantShare:
+    """What one gateway has to tell of one tenant."""
+
+    tokens: float = 0.0
+    """Used since it last told; below 0 corrects an estimate."""
+    kv_token_time: float = 0.0
+    """token·iterations."""
+    tokens_leak: float = 0.0
+    """A second: the quota over its period. 0: nothing is forgotten of it but with the tenant's time to live."""
+    kv_token_time_leak: float = 0.0
+    num_running: int = 0
+    """Calls of it that run at this gateway now."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantTotals:
+    """What all gateways together have told of one tenant."""
+
+    tokens: float
+    """What has not leaked yet."""
+    kv_token_time: float
+    running_elsewhere: int
+    """At the other gateways that have told of it in the last few seconds."""
+
+
+class UsageLedger(Protocol):
+    """What tenants use, added up over all gateways that use the same ledger.
+
+    Raises `gateway.errors.StoreUnavailable` when it cannot be reached in time.
+    """
+
+    async def exchange(
+        self, gateway: str, sequence: int, shares: Mapping[str, TenantShare]
+    ) -> Mapping[str, TenantTotals]:
+        """Add these shares, of at most a few hundred tenants, and answer those tenants' totals. Atomic.
+
+        A sequence number of this gateway that is not larger than its last one adds nothing: what may have been lost can
+        be told again. Quotas leak by the ledger's own clock. Raises ValueError for numbers that cannot be."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+# --- links between calls --------------------------------------------------------------------------------------------
+
+
+class LinkStore(Protocol):
+    """What earlier calls left for later ones to be recognised by, shared where the store is. Never raises: what cannot
+    be found or noted costs order, no call."""
+
+    async def find(self, tenant: str, keys: Sequence[LinkKey]) -> Mapping[LinkKey, str]:
+        """Names by those of the keys that are known; when one is, those after it may be left out."""
+        ...
+
+    async def note(self, tenant: str, links: Mapping[LinkKey, str]) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
 # --- engines --------------------------------------------------------------------------------------------------------
 
 
@@ -178,11 +242,12 @@ class EngineMode:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One HTTP request to an engine. `headers` already lacks what steers the engine; the adapter sets those."""
+    """One HTTP request to an engine. `headers` (names in lower case) already lacks what steers the engine; the adapter
+    sets those."""
 
     method: str
     path: str
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     call_id: str
     application_id: ApplicationId

@@ -1,13 +1,14 @@
 """What goes in and what comes out: the facts of one HTTP request, and who it turned out to be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.fairness.units import ApplicationId
 
-RuleName = Literal["path", "header", "session", "none"]
-"""Which rule named the application: a closed set, fit for a metric label and for X-Justitia-Identity."""
+RuleName = Literal["path", "header", "session", "body", "trace", "lineage", "none"]
+"""Which rule named the application: a closed set, fit for a metric label and for X-Justitia-Identity. `lineage` is
+inferred; all others were said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +19,9 @@ class RequestFacts:
     """Raw: still percent-encoded, without the query."""
     headers: Sequence[tuple[str, str]]
     """In the order sent, duplicates included; names in any case."""
-    api_key: str | None
-    """From `gateway.identity.carried_key`."""
     call_id: str
+    fields: Mapping[str, Any] | None = None
+    """The body, parsed; None where there is none. Values may be anything that JSON can say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Identity:
     """Of [a-z0-9_-], at most 64; clients choose it freely, so it passes a KindRegistry before it is a label."""
     parent: ApplicationId | None
     root: ApplicationId
-    """Where service is charged and order decided: the topmost application this call tells of, else itself."""
+    """Where service is charged and order decided: the topmost application that is known of, else itself."""
     is_final: bool
     """Nothing more will come for `application_id`. Says nothing of its root: see `is_root_final`."""
     upstream_path: str

@@ -1,7 +1,7 @@
-"""The rules that name an application, in order. Each knows one carrier and nothing of the others.
+"""Rules 1 to 3, in order, and 7: what names an application in a call's path and headers, and what if nothing does.
 
-A rule reads the evidence and answers a claim, or None: not mine. One that needs a memory (a chain of responses, a
-trace seen before) joins the table as a Rule whose `claim` is a method of whatever remembers.
+Each knows one carrier and nothing of the others: it reads the evidence and answers a claim, or None: not mine. Rules 4
+to 6 may need what earlier calls left: they are in `clues` and `lineage`.
 """
 
 from collections.abc import Callable
@@ -65,4 +65,4 @@ RULES: tuple[Rule, ...] = (
     Rule("header", by_header),
     Rule("session", by_session),
 )
-"""Tried in order; where none claims, `alone` does."""
+"""Tried in order, before any that costs more."""

@@ -14,9 +14,3 @@ STEERING_HEADERS = frozenset(
 STEERING_PREFIXES = ("x-justitia-", "x-vllm-", "x-dynamo-", "x-llm-d-", "x-gateway-")
 """Whole families: x-vllm-priority overrides a body's priority; the others are read by routers that may stand between.
 (x-gateway-… are those of the Gateway API's inference extension.)"""
-
-
-def is_steering(header: str) -> bool:
-    """Whether a request header, in any case, must not reach an engine."""
-    lowered = header.lower()
-    return lowered in STEERING_HEADERS or lowered.startswith(STEERING_PREFIXES)

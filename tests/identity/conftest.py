@@ -4,16 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.identity import Identity, KeyRing, RequestFacts, identify
+from gateway.identity import Identity, RequestFacts, identify
 
 
-def _identified(
-    path: str = "/v1/chat/completions",
-    *headers: tuple[str, str],
-    api_key: str | None = None,
-    keys: KeyRing | None = None,
-) -> Identity:
-    return identify(RequestFacts(path, headers, api_key, "call-1"), keys or KeyRing())
+def _identified(path: str = "/v1/chat/completions", *headers: tuple[str, str], tenant: str = "anonymous") -> Identity:
+    return identify(RequestFacts(path, headers, "call-1"), tenant)
 
 
 @pytest.fixture(scope="session")

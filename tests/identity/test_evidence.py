@@ -1,11 +1,11 @@
 import pytest
 
-from gateway.identity.evidence import Evidence
+from gateway.identity.evidence import Evidence, said
 from gateway.identity.facts import RequestFacts
 
 
 def evidence(*headers: tuple[str, str]) -> Evidence:
-    return Evidence.of(RequestFacts("/v1/models", headers, None, "call-1"))
+    return Evidence.of(RequestFacts("/v1/models", headers, "call-1"))
 
 
 def test_header_names_have_no_case() -> None:
@@ -48,3 +48,18 @@ def test_not_true(value: str) -> None:
 def test_not_true_when_not_sent() -> None:
     assert not evidence().is_true(("x-a",))
     assert not evidence(("x-a", "1")).is_true(())
+
+
+def test_a_call_without_a_body_has_no_fields() -> None:
+    assert evidence().fields == {}
+    assert Evidence.of(RequestFacts("/v1/models", (), "call-1", {"model": "m"})).fields == {"model": "m"}
+
+
+@pytest.mark.parametrize(("value", "text"), [("a", "a"), (" a\t", "a"), ("a\n", "a\n")])
+def test_a_field_that_says_something(value: object, text: str) -> None:
+    assert said(value) == text
+
+
+@pytest.mark.parametrize("value", [None, "", " \t", 1, 1.5, True, ["a"], {"id": "a"}])
+def test_a_field_that_says_nothing(value: object) -> None:
+    assert said(value) is None

@@ -2,18 +2,16 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.errors import AuthenticationFailed
-from gateway.identity import Claim, Identity, KeyRing, RequestFacts, Rule, identify, key_digest
+from gateway.identity import RULES, Claim, Identity, Inquiry, RequestFacts, Rule
 from gateway.identity.evidence import Evidence
 
 Identify = Callable[..., Identity]
 
 CHAT = "/v1/chat/completions"
-KEYS = KeyRing({key_digest("sk-acme"): "acme", key_digest("sk-bolt"): "bolt"})
 
 
 def test_everything_a_path_tells(identified: Identify) -> None:
-    assert identified("/apps/demo/runs/17/v1/messages", api_key="sk-acme", keys=KEYS) == Identity(
+    assert identified("/apps/demo/runs/17/v1/messages", tenant="acme") == Identity(
         tenant="acme",
         application_id="acme/demo:17",  # type: ignore[arg-type]
         application="demo:17",
@@ -29,7 +27,7 @@ def test_everything_a_path_tells(identified: Identify) -> None:
 def test_everything_headers_tell(identified: Identify) -> None:
     headers = [("application", "step-2"), ("parent", "run-1"), ("final", "yes"), ("kind", "Coder")]
     sent = [(f"X-Justitia-{name}", value) for name, value in headers]
-    assert identified(CHAT, *sent, api_key="sk-acme", keys=KEYS) == Identity(
+    assert identified(CHAT, *sent, tenant="acme") == Identity(
         tenant="acme",
         application_id="acme/step-2",  # type: ignore[arg-type]
         application="step-2",
@@ -128,15 +126,15 @@ def test_an_unsafe_kind_is_other_and_not_the_rules(identified: Identify, sent: s
 
 def test_a_claimed_id_never_crosses_tenants(identified: Identify) -> None:
     """Neither by a tenant's name in it, nor by a slash, encoded or not, nor as a parent."""
-    theirs = identified("/apps/demo/v1/messages", api_key="sk-acme", keys=KEYS).application_id
+    theirs = identified("/apps/demo/v1/messages", tenant="acme").application_id
     claims = [
-        identified("/apps/demo/v1/messages", api_key="sk-bolt", keys=KEYS),
-        identified("/apps/acme%2Fdemo/v1/messages", api_key="sk-bolt", keys=KEYS),
-        identified("/apps/..%2Facme%2Fdemo/v1/messages", api_key="sk-bolt", keys=KEYS),
-        identified(CHAT, ("x-justitia-application", theirs), api_key="sk-bolt", keys=KEYS),
-        identified(CHAT, ("x-justitia-parent", theirs), api_key="sk-bolt", keys=KEYS),
-        identified(CHAT, ("x-session-id", "s"), ("x-parent-session-id", theirs), api_key="sk-bolt", keys=KEYS),
-        identified(CHAT, ("x-justitia-tenant", "acme"), api_key="sk-bolt", keys=KEYS),
+        identified("/apps/demo/v1/messages", tenant="bolt"),
+        identified("/apps/acme%2Fdemo/v1/messages", tenant="bolt"),
+        identified("/apps/..%2Facme%2Fdemo/v1/messages", tenant="bolt"),
+        identified(CHAT, ("x-justitia-application", theirs), tenant="bolt"),
+        identified(CHAT, ("x-justitia-parent", theirs), tenant="bolt"),
+        identified(CHAT, ("x-session-id", "s"), ("x-parent-session-id", theirs), tenant="bolt"),
+        identified(CHAT, ("x-justitia-tenant", "acme"), tenant="bolt"),
     ]
     for claim in claims:
         for claimed in (claim.application_id, claim.root, claim.parent or claim.root):
@@ -151,23 +149,15 @@ def test_names_given_out_can_be_sent_back(identified: Identify) -> None:
     assert again.application_id == child.root == first.application_id
 
 
-def test_an_unknown_key_is_refused(identified: Identify) -> None:
-    for api_key in (None, "sk-evil"):
-        with pytest.raises(AuthenticationFailed):
-            identified("/apps/demo/v1/messages", api_key=api_key, keys=KEYS)
-
-
 def test_another_rule_joins_without_touching_the_rest() -> None:
-    """One that remembers: the second call of a trace continues what the first began."""
-    seen: set[str] = set()
+    def by_batch(evidence: Evidence) -> Claim | None:
+        batch = evidence.name_in(("x-batch",))
+        return None if batch is None else Claim(batch)
 
-    def by_trace(evidence: Evidence) -> Claim | None:
-        trace = evidence.name_in(("traceparent",))
-        if trace is None or trace not in seen:
-            seen.update(filter(None, [trace]))
-            return None
-        return Claim(trace)
+    def named(*headers: tuple[str, str]) -> str:
+        rules = (Rule("session", by_batch), *RULES)
+        return Inquiry(RequestFacts(CHAT, headers, "call-1"), "acme", rules).identity({}).application_id
 
-    facts = RequestFacts(CHAT, (("traceparent", "t-1"),), None, "call-1")
-    rules = (Rule("session", by_trace),)
-    assert [identify(facts, KeyRing(), rules).application for _ in range(2)] == ["call-1", "t-1"]
+    assert named(("x-batch", "b-1"), ("x-justitia-application", "h")) == "acme/b-1"
+    assert named(("x-justitia-application", "h")) == "acme/h"
+    assert named() == "acme/call-1"

@@ -6,7 +6,7 @@ from gateway.identity.rules import RULES, Claim, alone, by_header, by_path, by_s
 
 
 def evidence(path: str = "/v1/models", *headers: tuple[str, str]) -> Evidence:
-    return Evidence.of(RequestFacts(path, headers, None, "call-1"))
+    return Evidence.of(RequestFacts(path, headers, "call-1"))
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ CHILD = "7b1e4a90-1c2d-4e3f-8a9b-0c1d2e3f4a5b"
 
 def session(**headers: str) -> Session | None:
     sent = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return read_session(Evidence.of(RequestFacts("/v1/messages", sent, None, "call-1")))
+    return read_session(Evidence.of(RequestFacts("/v1/messages", sent, "call-1")))
 
 
 def raw_session(*headers: tuple[str, str]) -> Session | None:
-    return read_session(Evidence.of(RequestFacts("/v1/messages", headers, None, "call-1")))
+    return read_session(Evidence.of(RequestFacts("/v1/messages", headers, "call-1")))
 
 
 @pytest.mark.parametrize(
