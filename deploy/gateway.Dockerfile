@@ -9,7 +9,7 @@ COPY engine_patch ./engine_patch
 RUN uv venv /opt/justitia && VIRTUAL_ENV=/opt/justitia uv pip install --no-cache --compile-bytecode ".[predictor]"
 
 FROM python:3.11-slim-bookworm
-# Without Redis, what is learnt lies in /var/lib/justitia: mount a volume there to keep it.
+# Without Redis, API keys and what is learnt lie in /var/lib/justitia: mount a volume there to keep them.
 RUN useradd --system --uid 10001 --no-create-home justitia && install --directory --owner 10001 /var/lib/justitia
 ENV XDG_STATE_HOME=/var/lib
 COPY --from=build /opt/justitia /opt/justitia

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,6 +30,8 @@ from pydantic_settings import (
 )
 
 from gateway.fairness.policies import PolicyName
+from gateway.identity.names import is_safe_tenant
+from gateway.identity.tenants import TENANT_NAME
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
 
@@ -33,14 +43,22 @@ class Group(BaseModel):
 class ServerSettings(Group):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that share the address; more than one share their state in Redis."
+    )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="A larger request body is answered 413.")
+    stream_comment_interval_s: Seconds | None = Field(
+        None, description="A stream that waits for its turn gets an SSE comment this often. Default: none."
+    )
     drain_timeout_s: Seconds = Field(30.0, description="On a stop signal: how long calls may go on.")
 
 
 class EngineSettings(Group):
     urls: Annotated[tuple[str, ...], NoDecode] = Field((), description="Base URLs of the vLLM servers, by commas.")
-    token: str | None = Field(None, description="Token of the patch's own routes (JUSTITIA_ENGINE_TOKEN there).")
-    api_key: str | None = Field(None, description="Key sent to the engines instead of the client's.")
+    token: str | None = Field(
+        None, repr=False, description="Token of the patch's own routes (JUSTITIA_ENGINE_TOKEN there)."
+    )
+    api_key: str | None = Field(None, repr=False, description="Key sent to the engines instead of the client's.")
     connect_timeout_s: Seconds = Field(5.0, description="Opening a connection to an engine.")
     silence_timeout_s: Seconds = Field(600.0, description="Longest silence of an engine within one answer.")
     state_timeout_s: Seconds = Field(2.0, description="One reading of an engine's state.")
@@ -68,7 +86,9 @@ class EngineSettings(Group):
 
 
 class StoreSettings(Group):
-    redis_url: str | None = Field(None, description="Shared state; without it the state lives in this process.")
+    redis_url: str | None = Field(
+        None, repr=False, description="Shared state; without it the state lives in this process."
+    )
     prefix: str = Field("justitia", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Hash tag of every key.")
     timeout_s: Seconds = Field(0.5, description="One store operation.")
     application_ttl_s: int = Field(86_400, ge=60, description="Time to live of an application nobody closes.")
@@ -89,6 +109,9 @@ class SchedulingSettings(Group):
     )
     max_queued_calls: int = Field(10_000, ge=1, description="More waiting calls than this are answered queue_full.")
     max_queued_bytes: int = Field(512 * 2**20, ge=1024, description="The same in bytes of request bodies.")
+    max_memory_bytes: int | None = Field(
+        None, ge=64 * 2**20, description="Memory of the process above which calls are shed and refused; Linux only."
+    )
     queue_timeout_s: Seconds = Field(600.0, description="Longest wait in the queue.")
 
 
@@ -132,10 +155,67 @@ class LearningSettings(Group):
             return Path(tempfile.gettempdir()) / "justitia"
 
 
+class _Unshown:
+    """Stands in an error's line for what may hold a key."""
+
+    def __init__(self, why: str = "") -> None:
+        self.why = why
+
+    def __repr__(self) -> str:
+        return "(not shown)"
+
+
+def _checked_keys(value: object) -> object:
+    """Each complaint is ours: pydantic's would name the key at fault."""
+    if not isinstance(value, Mapping):
+        return _Unshown('must be tenants by API key, such as {"KEY": "alice"}')
+    if not all(isinstance(key, str) and key == key.strip(" \t") != "" for key in value):
+        return _Unshown("an API key is empty, or begins or ends with a space")
+    for tenant in value.values():
+        if not isinstance(tenant, str) or not is_safe_tenant(tenant) or tenant.startswith("sk-"):
+            return _Unshown(f"not a tenant's name ({TENANT_NAME}), or a key in its place")
+    return value
+
+
+def _refused(value: object) -> object:
+    if isinstance(value, _Unshown):
+        raise ValueError(value.why)
+    return value
+
+
 class TenantSettings(Group):
-    api_keys: dict[str, str] = Field(
-        default_factory=dict, description="Tenant by API key. Empty: open mode, every distinct key is a tenant."
+    # Of two validators the later is asked first: what the other refuses, and an error shows, is no key any more.
+    api_keys: Annotated[dict[str, str], BeforeValidator(_refused), BeforeValidator(_checked_keys)] = Field(
+        default_factory=dict, repr=False, description="Tenant by API key, beside the keys of `justitia keys`."
     )
+    stored_keys: bool = Field(True, description="Let in who has a key of `justitia keys`; false: only `api_keys`.")
+    keys_file: Path | None = Field(
+        None, description="Where those keys are. Default: in Redis if there is one, else in the user's state folder."
+    )
+    keys_poll_interval_s: Seconds = Field(2.0, description="Between two looks for created and revoked keys.")
+    open: bool | None = Field(
+        None,
+        description="While there are no keys at all, let everybody in. Default: only on a loopback address.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_keys_in_errors(cls, value: object) -> object:
+        """A misspelt setting's value is not shown either: it may be that of `api_keys`."""
+        if not isinstance(value, Mapping):
+            return value if isinstance(value, cls) else _Unshown()
+        return {name: held if name in cls.model_fields else _Unshown() for name, held in value.items()}
+
+    def keys_file_in_use(self) -> Path | None:
+        """Where there is no Redis. None where no folder is the user's own: in one that anybody can write to, anybody
+        could make keys."""
+        if self.keys_file is not None:
+            return self.keys_file
+        state = os.environ.get("XDG_STATE_HOME")
+        try:
+            return (Path(state) if state else Path.home() / ".local" / "state") / "justitia" / "keys.json"
+        except RuntimeError:
+            return None
 
 
 class Settings(BaseSettings):
@@ -160,6 +240,10 @@ ENGINE_SIDE_VARIABLES = frozenset({"JUSTITIA_ENGINE_TOKEN", "JUSTITIA_ENGINE_TRA
 """Read by the engine's patch, not by the gateway."""
 
 
+_SECRETS = frozenset({"redis_url", "token", "api_key"})
+"""Not shown in an error's line: a URL may hold a password."""
+
+
 class ImpossibleSetting(ValueError):
     """One line that names the setting and its value."""
 
@@ -174,7 +258,8 @@ def load_settings(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ImpossibleSetting(f"setting {name} = {first['input']!r}: {first['msg']}") from error
+        value = "(not shown)" if first["loc"][-1] in _SECRETS else repr(first["input"])
+        raise ImpossibleSetting(f"setting {name} = {value}: {first['msg']}") from error
     except (OSError, tomllib.TOMLDecodeError, SettingsError) as error:
         raise ImpossibleSetting(f"settings: {error}") from error
 
@@ -200,9 +285,9 @@ def _read(file: Path | None, flags: Mapping[str, Any]) -> Settings:
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    for name, value in environment.items():
+    for name in environment:
         if not name.upper().startswith("JUSTITIA_") or name.upper() in ENGINE_SIDE_VARIABLES:
             continue
         group = name.upper().removeprefix("JUSTITIA_").split("__")[0].lower()
         if group not in Settings.model_fields:
-            raise ImpossibleSetting(f"setting {name} = {value!r}: there is no such setting")
+            raise ImpossibleSetting(f"setting {name}: there is no such setting")  # its value may be a secret

@@ -34,6 +34,7 @@ _GATEWAY_ENVIRONMENT = {
     "JUSTITIA_APPLICATIONS__IDLE_CLOSE_S": "3600",
     "JUSTITIA_SCHEDULING__QUEUE_TIMEOUT_S": "3600",
     "JUSTITIA_LEARNING__TRAINS": "false",  # it takes a core for some seconds
+    "JUSTITIA_TENANTS__STORED_KEYS": "false",  # the user's own would lock the demo out
 }
 
 
