@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from gateway.composition import make_history, make_shelf
 from gateway.errors import StoreUnavailable
 from gateway.learning.examples import of_closed, of_recorded
 from gateway.learning.training import NOTHING_BETTER
@@ -100,6 +99,8 @@ def _examples(traces: Sequence[Path] | None, settings: Settings) -> list[Any]:
 
 
 async def _history(settings: Settings) -> Any:
+    from gateway.composition import make_history  # all of the gateway: not for every command's start
+
     history = make_history(settings)
     try:
         return await history.read(settings.learning.max_recorded)
@@ -108,6 +109,8 @@ async def _history(settings: Settings) -> Any:
 
 
 async def _published(blob: bytes, settings: Settings) -> str:
+    from gateway.composition import make_shelf
+
     shelf = make_shelf(settings)
     try:
         return (await shelf.publish(blob)).version
