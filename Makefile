@@ -3,7 +3,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check mutants studies bench clean
+.PHONY: help setup run test check mutants studies bench bench-gateway clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ studies: setup ## The simulated studies alone: benchmarks/results/, docs/results
 
 bench: setup ## Measure and write benchmarks/results/.
 	bash benchmarks/run.sh
+
+bench-gateway: setup ## The gateway beside its peers; FLAGS=--quick, --streams or "--soak 1000000".
+	$(BIN)/python -m benchmarks.gateway $(FLAGS)
 
 clean: ## Remove what setup made.
 	rm -rf .venv
