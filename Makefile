@@ -10,7 +10,7 @@ help: ## List these commands.
 
 setup: .venv/.ready ## Make .venv with everything that run and test need.
 
-.venv/.ready: pyproject.toml deploy/setup.sh deploy/engine-cpu-overrides.txt
+.venv/.ready: pyproject.toml deploy/setup.sh deploy/engine-cpu-overrides.txt deploy/client-overrides.txt
 	bash deploy/setup.sh
 
 run: setup ## Real engine, gateway and applications: fcfs beside justitia; then it stays up.

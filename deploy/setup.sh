@@ -17,13 +17,13 @@ fi
 
 # A GPU build where there is a GPU, the CPU build elsewhere. (Never both: they provide the same package.)
 if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then
-  extras="dev,demo,figures,predictor,comparison,engine"
+  extras="dev,demo,clients,figures,predictor,comparison,engine"
   engine_options=(--torch-backend auto)
 else
-  extras="dev,demo,figures,predictor,comparison,engine-cpu"
+  extras="dev,demo,clients,figures,predictor,comparison,engine-cpu"
   engine_options=("${torch_source[@]}" --override deploy/engine-cpu-overrides.txt)
 fi
 
 [ -x .venv/bin/python ] || uv venv --quiet --python ">=3.11,<3.13" .venv
-VIRTUAL_ENV="$PWD/.venv" uv pip install --quiet --compile-bytecode "${engine_options[@]}" --editable ".[$extras]"
+VIRTUAL_ENV="$PWD/.venv" uv pip install --quiet --compile-bytecode --override deploy/client-overrides.txt "${engine_options[@]}" --editable ".[$extras]"
 touch .venv/.ready

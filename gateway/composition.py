@@ -1,36 +1,42 @@
 """Puts the gateway together: the only place that picks adapters.
 
-`compose(settings)` → a FastAPI app whose lifespan runs the dispatcher and closes what was opened.
+`compose(settings)` → an ASGI app whose lifespan runs the dispatcher and closes what was opened.
 """
 
 import asyncio
 import importlib
 import importlib.util
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from gateway.clock import SteadyClock
 from gateway.engines.vllm import VllmEngine
 from gateway.fairness.units import KvTokenTime
 from gateway.http.app import create_http_app
-from gateway.identity import KeyRing, KindRegistry, key_digest
+from gateway.identity import KindRegistry
+from gateway.key_place import make_key_watch
+from gateway.key_watch import KeyWatch
 from gateway.learning.learning import Learning
 from gateway.learning.trained import Artifact, Toolkit, TrainedPredictor, UnusableArtifact
 from gateway.learning.training import TrainingProcess
 from gateway.metrics import Metrics
-from gateway.ports import ArtifactShelf, History, StateStore
+from gateway.ports import ArtifactShelf, History, LinkStore, StateStore, UsageLedger
 from gateway.scheduling.dispatcher import Dispatcher
-from gateway.settings import Settings, StoreSettings, TenantSettings
+from gateway.settings import Settings, StoreSettings
 from gateway.stores.file_history import FileHistory
 from gateway.stores.folder_shelf import FolderShelf
 from gateway.stores.memory import MemoryStore
+from gateway.stores.memory_links import MemoryLinks
 from gateway.stores.redis import RedisStore
 from gateway.stores.redis_history import RedisHistory
+from gateway.stores.redis_links import RedisLinks
 from gateway.stores.redis_shelf import RedisShelf
+from gateway.stores.redis_usage import RedisUsage
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +46,15 @@ _SLOW_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    app: FastAPI
+    app: ASGIApp
     dispatcher: Dispatcher
     failed: asyncio.Event
     """Set when the dispatcher's own tasks broke down: the process cannot serve and should end."""
 
 
-def compose(settings: Settings) -> Gateway:
+def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
+    """`watch`: of the keys, if it was made and perhaps started already. Raises ValueError for an unusable Redis URL."""
+    watch = watch or make_key_watch(settings)
     kinds = KindRegistry()
     metrics = Metrics(settings.scheduling.policy, kinds)
     store = make_store(settings.store)
@@ -60,31 +68,42 @@ def compose(settings: Settings) -> Gateway:
         make_history(settings), make_shelf(settings), predictor, toolkit, settings.learning, metrics, now,
         make_training(settings),
     )  # fmt: skip
-    dispatcher = Dispatcher(settings, store, engines, predictor, metrics, kinds, now, learning.closed)
+    ledger = make_ledger(settings.store)
+    dispatcher = Dispatcher(
+        settings, store, engines, predictor, metrics, kinds, now, learning.closed,
+        terms_of=watch.keys.terms_of, caps_weights=lambda: not watch.keys.is_open, ledger=ledger,
+    )  # fmt: skip
+    links = make_links(settings.store)
     failed = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(dispatcher.run())
-        running.add_done_callback(lambda task: _broke_down(task, failed))
-        learns = asyncio.create_task(learning.run())
-        learns.add_done_callback(_learning_broke_down)
+        await watch.start()
+        tasks = [
+            _kept_alive(dispatcher.run(), "the dispatcher broke down", failed),
+            _kept_alive(learning.run(), "the gateway learns no longer"),
+            _kept_alive(watch.run(), "the gateway follows its keys no longer", failed),
+        ]
         try:
             yield
         finally:
-            for task in (running, learns):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(running, learns, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await learning.aclose()
             for engine in engines:
                 await engine.aclose()
+            await links.aclose()
+            if ledger is not None:
+                await ledger.aclose()
             await store.aclose()
+            await watch.aclose()
 
-    app = create_http_app(dispatcher, make_key_ring(settings.tenants), settings, metrics, lifespan=lifespan)
+    app = create_http_app(dispatcher, watch.keys, links, settings, metrics, lifespan=lifespan)
     return Gateway(app, dispatcher, failed)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> ASGIApp:
     return compose(settings).app
 
 
@@ -98,6 +117,19 @@ def make_store(settings: StoreSettings) -> StateStore:
         application_ttl_s=settings.application_ttl_s,
         clock_ttl_s=settings.clock_ttl_s,
     )
+
+
+def make_ledger(settings: StoreSettings) -> UsageLedger | None:
+    """None: this gateway's own sums are all there is."""
+    if settings.redis_url is None:
+        return None
+    return RedisUsage(settings.redis_url, prefix=f"{{{settings.prefix}}}", timeout_s=settings.timeout_s)
+
+
+def make_links(settings: StoreSettings) -> LinkStore:
+    if settings.redis_url is None:
+        return MemoryLinks()
+    return RedisLinks(settings.redis_url, prefix=f"{{{settings.prefix}}}", timeout_s=settings.timeout_s)
 
 
 def make_history(settings: Settings) -> History:
@@ -151,19 +183,18 @@ def _load_artifact(blob: bytes) -> Artifact:
     return artifact
 
 
-def make_key_ring(settings: TenantSettings) -> KeyRing:
-    if not settings.api_keys:
-        return KeyRing()
-    return KeyRing({key_digest(key): tenant for key, tenant in settings.api_keys.items()})
+def _kept_alive(
+    work: Coroutine[None, None, None], loss: str, failed: asyncio.Event | None = None
+) -> asyncio.Task[None]:
+    """Runs until cancelled. Should it end by itself, that is a fault of ours: it is told, and with `failed` the process
+    is to end by it, because it would serve wrongly."""
 
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("%s", loss, exc_info=error)
+            if failed is not None:
+                failed.set()
 
-def _broke_down(task: asyncio.Task[None], failed: asyncio.Event) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("the dispatcher broke down", exc_info=error)
-        failed.set()
-
-
-def _learning_broke_down(task: asyncio.Task[None]) -> None:
-    """Calls go on, and costs are predicted as they were."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("the gateway learns no longer", exc_info=error)
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    return task

@@ -6,20 +6,25 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from gateway.errors import GatewayError
 from gateway.http.applications import applications_router
+from gateway.http.calls import Calls
+from gateway.http.control_bodies import ControlBodies
 from gateway.http.data_path import DataPath
+from gateway.http.direct import Direct
 from gateway.http.errors import (
     answer_gateway_error,
     answer_http_exception,
     answer_unexpected,
     answer_validation_error,
 )
-from gateway.http.openai import OpenAiApi
 from gateway.http.operations import gateway_version, operations_router
-from gateway.identity import KeyRing
+from gateway.http.tenants import tenants_router
+from gateway.identity import Keys
 from gateway.metrics import Metrics
+from gateway.ports import LinkStore
 from gateway.scheduling.dispatcher import Dispatcher
 from gateway.settings import Settings
 
@@ -28,18 +33,21 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 def create_http_app(
     dispatcher: Dispatcher,
-    keys: KeyRing,
+    keys: Keys,
+    links: LinkStore,
     settings: Settings,
     metrics: Metrics,
     *,
     lifespan: Lifespan | None = None,
-) -> FastAPI:
+) -> ASGIApp:
     app = FastAPI(title="Justitia Gateway", version=gateway_version(), lifespan=lifespan)
-    app.include_router(applications_router(dispatcher.desk, keys))
+    app.include_router(applications_router(dispatcher.desk, keys, links))
+    app.include_router(tenants_router(dispatcher, keys))
     app.include_router(operations_router(dispatcher, metrics))
     app.add_exception_handler(GatewayError, answer_gateway_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_validation_error)
     app.add_exception_handler(Exception, answer_unexpected)
-    app.add_middleware(DataPath, openai=OpenAiApi(dispatcher, keys, settings, metrics))
-    return app
+    app.add_middleware(ControlBodies)
+    # Before the framework and not within it: calls need none of its layers, and each costs something.
+    return DataPath(app, Calls(dispatcher, keys, links, settings, metrics), Direct(dispatcher, keys, links, settings))

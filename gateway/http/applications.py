@@ -5,17 +5,25 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Request
 
-from gateway.http.headers import decoded
-from gateway.http.schemas import Application, ApplicationList, ClosedApplication, Declaration, show, show_closed
-from gateway.identity import DEFAULT_KIND, Identity, KeyRing, application_id, carried_key, safe_kind, safe_name
+from gateway.http.schemas import (
+    REFUSALS,
+    Application,
+    ApplicationList,
+    ClosedApplication,
+    Declaration,
+    show,
+    show_closed,
+)
+from gateway.identity import DEFAULT_KIND, Identity, Keys, application_id, carried_key, link_key, safe_kind, safe_name
+from gateway.ports import LinkStore
 from gateway.scheduling.application_desk import ApplicationDesk
 
 
-def applications_router(desk: ApplicationDesk, keys: KeyRing) -> APIRouter:
-    router = APIRouter(prefix="/v1/applications", tags=["applications"])
+def applications_router(desk: ApplicationDesk, keys: Keys, links: LinkStore) -> APIRouter:
+    router = APIRouter(prefix="/v1/applications", tags=["applications"], responses=REFUSALS)
 
     def tenant_of(request: Request) -> str:
-        return keys.tenant_of(carried_key(decoded(request.headers.raw)))
+        return keys.tenant_of(carried_key(request.headers.raw))
 
     Tenant = Annotated[str, Depends(tenant_of)]
 
@@ -32,9 +40,11 @@ def applications_router(desk: ApplicationDesk, keys: KeyRing) -> APIRouter:
     async def declare_application(tenant: Tenant, declaration: Declaration | None = None) -> Application:
         """Announce an application before its first call. One that is open already stays as it is."""
         wanted = declaration or Declaration()
-        described = await desk.declare(
-            _declared_identity(tenant, wanted), weight=wanted.weight, expected_cost=wanted.expected_cost
-        )
+        identity = _declared_identity(tenant, wanted)
+        if identity.parent is not None:  # from now on, calls that name only the child are charged to its parent
+            parent_name = safe_name(wanted.parent or "")
+            await links.note(tenant, {link_key("family", tenant, identity.application): parent_name})
+        described = await desk.declare(identity, weight=wanted.weight, expected_cost=wanted.expected_cost)
         return show(described)
 
     @router.get("/{name}")
@@ -51,7 +61,7 @@ def applications_router(desk: ApplicationDesk, keys: KeyRing) -> APIRouter:
 
 
 def _declared_identity(tenant: str, declaration: Declaration) -> Identity:
-    """Its own root: a child is folded into its parent by the calls that name both."""
+    """Its own root: what a child's calls cost is its parent's (see `declare_application`)."""
     name = safe_name(declaration.id) if declaration.id is not None else f"app-{uuid4().hex}"
     own_id = application_id(tenant, name)
     parent = None if declaration.parent is None else application_id(tenant, safe_name(declaration.parent))

@@ -12,10 +12,14 @@ from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.fairness.units import Tokens
+from gateway.http.apis import Api
 from gateway.http.prompts import NO_PROMPT, Prompt, read_prompt
 
-STEERING_FIELDS = frozenset({"priority", "vllm_xargs", "session_id", "kv_transfer_params", "ec_transfer_params"})
-"""vLLM: order, extra arguments of plugins (ours is one), session affinity, and transfers of other servers' caches."""
+STEERING_FIELDS = frozenset(
+    {"priority", "vllm_xargs", "session_id", "request_id", "kv_transfer_params", "ec_transfer_params"}
+)
+"""vLLM: order, extra arguments of plugins (ours is one), session affinity, the engine's own id of the call (which is
+also that of a stored response, so a client could write over another's), and transfers of other servers' caches."""
 
 _ASK_FOR_USAGE = b',"stream_options":{"include_usage":true}}'
 
@@ -25,6 +29,7 @@ class CallBody:
     payload: bytes
     """For the engine."""
     model: str
+    is_stream: bool
     hides_usage: bool
     """The engine is asked for usage that the client did not ask for."""
     max_tokens: Tokens | None
@@ -34,26 +39,8 @@ class CallBody:
     """Empty where it was not wanted."""
 
 
-def read_call(body: bytes, *, wants_prompt: bool = True) -> CallBody:
-    """Raises InvalidRequest for what no engine could take; the rest is the engine's to judge."""
-    fields = _parse(body)
-    model = fields.get("model")
-    if not isinstance(model, str) or not model:
-        raise _wrong("model", "the name of a model, a string", model)
-    is_stream = _optional(fields, "stream", bool, "true or false") or False
-    options = _optional(fields, "stream_options", dict, "an object")
-    hides_usage = is_stream and not (options and _asks_for_usage(options))
-    return CallBody(
-        payload=_payload(body, fields, hides_usage),
-        model=model,
-        hides_usage=hides_usage,
-        max_tokens=_max_tokens(fields),
-        prompt_tokens=_prompt_tokens(fields.get("prompt")),
-        prompt=read_prompt(fields) if wants_prompt else NO_PROMPT,
-    )
-
-
-def _parse(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, Any]:
+    """Raises InvalidRequest for what is no JSON object."""
     try:
         fields = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -69,6 +56,32 @@ def _parse(body: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidRequest(f"The body must be a JSON object, not {_json_type(fields)}.")
     return fields
+
+
+def read_call(body: bytes, fields: Mapping[str, Any], api: Api, *, wants_prompt: bool = True) -> CallBody:
+    """`fields`: the body, read. Raises InvalidRequest for what no engine could take; the rest is the engine's to
+    judge."""
+    model = read_model(fields)
+    is_stream = _optional(fields, "stream", bool, "true or false") or False
+    options = _optional(fields, "stream_options", dict, "an object") if api.tells_usage_if_asked else None
+    hides_usage = api.tells_usage_if_asked and is_stream and not (options and _asks_for_usage(options))
+    return CallBody(
+        payload=_payload(body, fields, hides_usage),
+        model=model,
+        is_stream=is_stream,
+        hides_usage=hides_usage,
+        max_tokens=_max_tokens(fields, api.length_limits),
+        prompt_tokens=_prompt_tokens(fields.get("prompt", fields.get("input"))),
+        prompt=read_prompt(fields) if wants_prompt else NO_PROMPT,
+    )
+
+
+def read_model(fields: Mapping[str, Any]) -> str:
+    """Raises InvalidRequest where there is none."""
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise _wrong("model", "the name of a model, a string", model)
+    return model
 
 
 def _payload(body: bytes, fields: Mapping[str, Any], hides_usage: bool) -> bytes:
@@ -91,9 +104,9 @@ def _asks_for_usage(options: Mapping[str, Any]) -> bool:
     return _optional(options, "include_usage", bool, "true or false", "stream_options.") or False
 
 
-def _max_tokens(fields: Mapping[str, Any]) -> Tokens | None:
+def _max_tokens(fields: Mapping[str, Any], names: tuple[str, ...]) -> Tokens | None:
     limits = []
-    for name in ("max_completion_tokens", "max_tokens"):
+    for name in names:
         limit = _optional(fields, name, int, "a whole number from 0 on")
         if limit is not None:
             if limit < 0:

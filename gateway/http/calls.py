@@ -1,41 +1,57 @@
-"""OpenAI's API: calls, and the list of models."""
+"""Calls that run a model: from the body to the last byte of the answer."""
 
-import asyncio
-import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from gateway.errors import EngineError, EngineTimeout, EngineUnreachable, InvalidRequest
+from gateway.errors import InvalidRequest
 from gateway.fairness.units import KvTokenTime
-from gateway.http.bodies import CallBody, read_call
+from gateway.http.answer_notes import AnswerNotes
+from gateway.http.apis import Api
+from gateway.http.bodies import CallBody, read_call, read_object
 from gateway.http.disconnect import ClientWatch
 from gateway.http.exchange import Exchange
-from gateway.http.headers import find, to_engine
-from gateway.http.streaming import relay
-from gateway.identity import Identity, KeyRing, RequestFacts, carried_key, identify
+from gateway.http.headers import to_engine
+from gateway.http.ownership import home_of
+from gateway.http.streaming import Relay
+from gateway.http.waiting_comments import WaitingComments
+from gateway.identity import Identity, Inquiry, Keys, RequestFacts, carried_key
 from gateway.metrics import Metrics
-from gateway.ports import Engine, EngineRequest
-from gateway.scheduling.dispatcher import Dispatcher, Lease
+from gateway.ports import EngineRequest, LinkStore
+from gateway.scheduling.dispatcher import Dispatcher
+from gateway.scheduling.lease import Lease, TryElsewhere
 from gateway.scheduling.model import CallRequest
 from gateway.settings import Settings
 
-_MAX_MODELS_BYTES = 4 * 2**20
+_MAX_LEFT_OPEN = 20_000
+"""Applications known here: from so many on, unnamed calls end theirs at once instead of when it has been idle. Some
+3 KiB each; what continues one of them all the same opens it again."""
 
 
-class OpenAiApi:
-    def __init__(self, dispatcher: Dispatcher, keys: KeyRing, settings: Settings, metrics: Metrics) -> None:
+class Calls:
+    def __init__(
+        self, dispatcher: Dispatcher, keys: Keys, links: LinkStore, settings: Settings, metrics: Metrics
+    ) -> None:
         self._dispatcher = dispatcher
         self._keys = keys
+        self._links = links
         self._settings = settings
         self._metrics = metrics
 
-    async def call(self, exchange: Exchange) -> None:
-        """One call, from its body to the last byte of its answer. Raises GatewayError."""
-        identity = self._identify(exchange)
-        self._metrics.identity(identity.rule)
+    async def serve(self, exchange: Exchange, api: Api) -> None:
+        """Raises GatewayError."""
+        # Who pays is known before a body is read: a stranger's is none of ours.
+        tenant = self._keys.tenant_of(carried_key(exchange.raw_headers))
+        exchange.name_tenant(tenant)
         raw_body = await exchange.read_body(self._settings.server.max_body_bytes)
+        fields = read_object(raw_body)
+        identity, notes = await self._identify(exchange, tenant, fields)
+        previous, home = fields.get("previous_response_id"), None
+        if isinstance(previous, str):
+            home = await home_of(self._keys, self._links, tenant, previous)
         # Only an application's first call is predicted from; reading a prompt takes as long as parsing the body.
-        body = read_call(raw_body, wants_prompt=not self._dispatcher.knows(identity.root))
+        body = read_call(raw_body, fields, api, wants_prompt=not self._dispatcher.knows(identity.root))
         request = CallRequest(
             call_id=exchange.call_id,
             identity=identity,
@@ -44,92 +60,88 @@ class OpenAiApi:
             max_tokens=body.max_tokens,
             body_bytes=len(raw_body),
             declared_cost=_declared_cost(exchange),
+            deadline_s=_deadline_s(exchange),
             text=body.prompt.text,
             num_tools=body.prompt.num_tools,
             shape=body.prompt.shape,
+            wants=home,
         )
         async with ClientWatch(exchange.receive) as watch:
-            async with self._dispatcher.call(request) as lease:
-                exchange.waited(lease.queue_s)
-                last_bytes = await self._forward(exchange, identity, body, lease)
+            try:
+                last_bytes = await self._carry_out(exchange, api, body, request, notes)
+            except TryElsewhere as failure:
+                again = replace(request, call_id=exchange.next_call_id(), avoids=failure.engine)
+                last_bytes = await self._carry_out(exchange, api, body, again, notes)
             watch.stop()
             await exchange.write(last_bytes, is_last=True)
 
-    async def models(self, exchange: Exchange) -> None:
-        """What all engines serve, asked at once and without a queue."""
-        identity = self._identify(exchange)
-        answers = await asyncio.gather(
-            *(self._models_of(engine, exchange, identity) for engine in self._dispatcher.engines),
-            return_exceptions=True,
-        )
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, EngineError):
-                raise failure
-        if len(failures) == len(answers):
-            raise EngineUnreachable("No engine can be reached.")
-        merged: dict[str, dict[str, Any]] = {}
-        for answer in answers:
-            if not isinstance(answer, BaseException):
-                for model in answer:
-                    merged.setdefault(str(model.get("id")), model)
-        await exchange.answer_json(200, {"object": "list", "data": list(merged.values())})
+    async def _carry_out(
+        self, exchange: Exchange, api: Api, body: CallBody, request: CallRequest, notes: AnswerNotes
+    ) -> bytes:
+        """All but the end of the answer, which is returned."""
+        async with self._comments(exchange, body) as comments, self._dispatcher.call(request) as lease:
+            await comments.stop()
+            notes.engine = lease.engine.name
+            exchange.dispatched(lease.virtual_finish_time, lease.queue_s)
+            return await self._forward(exchange, api, body, lease, notes)
 
-    def _identify(self, exchange: Exchange) -> Identity:
-        facts = RequestFacts(exchange.path, exchange.headers, carried_key(exchange.headers), exchange.call_id)
-        identity = identify(facts, self._keys)
+    async def _identify(
+        self, exchange: Exchange, tenant: str, fields: Mapping[str, Any]
+    ) -> tuple[Identity, AnswerNotes]:
+        inquiry = Inquiry(RequestFacts(exchange.path, exchange.headers, exchange.call_id, fields), tenant)
+        with exchange.waiting:
+            known = await self._links.find(tenant, inquiry.wanted) if inquiry.wanted else {}
+            identity = inquiry.identity(known)
+            left = inquiry.links(identity)
+            if left:
+                await self._links.note(tenant, left)
+        if identity.rule == "none" and self._dispatcher.num_applications >= _MAX_LEFT_OPEN:
+            identity = replace(identity, is_final=True)
         exchange.name_application(identity)
-        return identity
+        self._metrics.identity(identity.rule)
+        return identity, AnswerNotes(inquiry, identity, self._links)
 
-    async def _forward(self, exchange: Exchange, identity: Identity, body: CallBody, lease: Lease) -> bytes:
-        exchange.label("x-justitia-virtual-finish-time", repr(float(lease.virtual_finish_time)))
-        exchange.label("x-justitia-queue-ms", f"{1000 * lease.queue_s:.3f}")
+    def _comments(self, exchange: Exchange, body: CallBody) -> WaitingComments:
+        interval_s = self._settings.server.stream_comment_interval_s if body.is_stream else None
+        return WaitingComments(exchange, interval_s, lambda: self._dispatcher.waiting(exchange.call_id))
+
+    async def _forward(self, exchange: Exchange, api: Api, body: CallBody, lease: Lease, notes: AnswerNotes) -> bytes:
         request = EngineRequest(
             method="POST",
-            path=identity.upstream_path,
-            headers=to_engine(exchange.headers),
+            path=api.engine_path,
+            headers=to_engine(exchange.raw_headers),
             body=body.payload,
-            call_id=exchange.call_id,
+            call_id=lease.call_id,
             application_id=lease.application_id,
             rank=lease.rank,
         )
-        with exchange.waiting():
+        with exchange.waiting:
             response = await lease.engine.send(request)
         try:
-            return await relay(exchange, response, lease, self._metrics, hides_usage=body.hides_usage)
+            return await Relay(exchange, response, lease, self._metrics, notes).run(hides_usage=body.hides_usage)
         finally:
             await response.aclose()
 
-    async def _models_of(self, engine: Engine, exchange: Exchange, identity: Identity) -> list[dict[str, Any]]:
-        request = EngineRequest(
-            "GET", "/v1/models", to_engine(exchange.headers), b"", exchange.call_id, identity.root, 0.0
-        )
-        try:
-            async with asyncio.timeout(self._settings.engines.state_timeout_s):
-                response = await engine.send(request)
-                try:
-                    text = bytearray()
-                    async for chunk in response.chunks():
-                        text += chunk[: _MAX_MODELS_BYTES - len(text)]
-                finally:
-                    await response.aclose()
-        except TimeoutError as error:
-            raise EngineTimeout(f"Engine {engine.name} has not told its models in time.") from error
-        try:
-            return [model for model in json.loads(text)["data"] if isinstance(model, dict)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise EngineUnreachable(f"Engine {engine.name} answered no list of models.") from error
+
+def _deadline_s(exchange: Exchange) -> float | None:
+    milliseconds = _positive(exchange, "X-Justitia-Deadline-Ms", "must be a number of milliseconds above 0")
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _declared_cost(exchange: Exchange) -> KvTokenTime | None:
-    name = "X-Justitia-Expected-Cost"
-    text = find(exchange.headers, name.lower())
+    cost = _positive(exchange, "X-Justitia-Expected-Cost", "must be a number of token·iterations above 0")
+    return None if cost is None else KvTokenTime(cost)
+
+
+def _positive(exchange: Exchange, name: str, wanted: str) -> float | None:
+    """The header's value, None where it is not sent. Raises InvalidRequest."""
+    text = exchange.headers.get(name.lower())
     if text is None:
         return None
     try:
-        cost = float(text)
+        value = float(text)
     except ValueError:
-        cost = math.nan
-    if not 0 < cost < math.inf:
-        raise InvalidRequest(f"{name} must be a number of token·iterations above 0.", param=name)
-    return KvTokenTime(cost)
+        value = math.nan
+    if not 0 < value < math.inf:  # NaN is not
+        raise InvalidRequest(f"{name} {wanted}.", param=name)
+    return value

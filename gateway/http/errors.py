@@ -1,5 +1,6 @@
 """Errors as HTTP answers, the framework's own included: all have the API's shape."""
 
+import json
 import math
 from http import HTTPStatus
 
@@ -9,7 +10,18 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.errors import AuthenticationFailed, GatewayError, InvalidRequest
+from gateway.http.apis import ErrorShape
 from gateway.http.headers import Headers
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 
 
 class RouteNotFound(InvalidRequest):
@@ -24,6 +36,13 @@ class MethodNotAllowed(InvalidRequest):
         self.allowed = allowed
 
 
+class UnexpectedError(GatewayError):
+    """A fault of ours; what it was is in the log, not in the answer."""
+
+    def __init__(self) -> None:
+        super().__init__(f"The gateway failed: {HTTPStatus.INTERNAL_SERVER_ERROR.phrase}.")
+
+
 def error_headers(error: GatewayError) -> Headers:
     headers: Headers = []
     if error.retry_after_s is not None:
@@ -33,6 +52,22 @@ def error_headers(error: GatewayError) -> Headers:
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
     return headers
+
+
+def error_body(error: GatewayError, shape: ErrorShape, request_id: str) -> dict[str, object]:
+    """In the shape that clients of the API look for. Anthropic's has our code and param as well, which its clients
+    pass over."""
+    if shape == "openai":
+        return dict(error.body())
+    kind = _ANTHROPIC_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    detail = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
+    return {"type": "error", "error": detail, "request_id": request_id}
+
+
+def error_event(error: GatewayError, shape: ErrorShape, request_id: str) -> bytes:
+    """The same within a stream."""
+    data = b"data: " + json.dumps(error_body(error, shape, request_id)).encode() + b"\n\n"
+    return data if shape == "openai" else b"event: error\n" + data
 
 
 def answer_gateway_error(_: Request, error: Exception) -> JSONResponse:
@@ -74,6 +109,4 @@ def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def answer_unexpected(request: Request, _: Exception) -> JSONResponse:
-    """A fault of ours; what it was is in the log, not in the answer."""
-    error = GatewayError(f"The gateway failed: {HTTPStatus.INTERNAL_SERVER_ERROR.phrase}.")
-    return answer_gateway_error(request, error)
+    return answer_gateway_error(request, UnexpectedError())

@@ -5,14 +5,13 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import ClientDisconnected, GatewayError, PayloadTooLarge
-from gateway.http.errors import error_headers
-from gateway.http.headers import Headers, decoded, request_id
+from gateway.http.apis import ErrorShape
+from gateway.http.errors import error_body, error_event, error_headers
+from gateway.http.headers import Headers, by_name, request_id
 from gateway.identity import Identity
 
 _LINGER_S = 2.0
@@ -20,31 +19,41 @@ _LINGER_S = 2.0
 
 
 class Exchange:
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.call_id = f"call-{uuid4().hex}"
+    def __init__(self, scope: Scope, receive: Receive, send: Send, call_ids: Iterator[str]) -> None:
+        self.call_id: str = next(call_ids)
+        self._call_ids = call_ids
         self.path: str = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        self.query: str = scope.get("query_string", b"").decode("latin-1")
         self.method: str = scope["method"]
-        self.headers = decoded(scope["headers"])
+        self.raw_headers: Headers = scope["headers"]
+        """Names in lower case: ASGI has them so."""
+        self.headers = by_name(self.raw_headers)
+        """As text; of several of one name, the first that says anything."""
         self.receive = receive
         self.has_begun = False
         self.is_event_stream = False
+        self.error_shape: ErrorShape = "openai"
         self._send = send
         self._has_read_body = False
-        self._labels: Headers = [(b"x-request-id", request_id(self.headers, self.call_id).encode())]
+        self._request_id = request_id(self.headers, self.call_id)
+        self._labels: Headers = [(b"x-request-id", self._request_id.encode())]
+        self._place: Headers = []
         self._began_at = time.perf_counter()
         self._waited_s = 0.0
+        self._waits_since = 0.0
+        self._queue_s = 0.0
 
     # --- the request ---
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """Raises PayloadTooLarge as soon as it is known to be, without having kept the body."""
-        declared = next((value for name, value in self.headers if name == "content-length"), "0")
+        declared = self.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit_bytes:
             raise _too_large(limit_bytes)
         chunks: list[bytes] = []
         num_bytes, more_body = 0, True
         while more_body:
-            with self.waiting():
+            with self.waiting:
                 message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnected("The client left before its body was complete.")
@@ -58,12 +67,29 @@ class Exchange:
 
     # --- the answer ---
 
+    def name_tenant(self, tenant: str) -> None:
+        """Every answer from here on says who pays for it."""
+        self._labels.append((b"x-justitia-tenant", tenant.encode()))
+
     def name_application(self, identity: Identity) -> None:
         """Every answer from here on says whose call it took this for."""
         self._labels += [
             (b"x-justitia-application", identity.application.encode()),
-            (b"x-justitia-tenant", identity.tenant.encode()),
             (b"x-justitia-identity", identity.rule.encode()),
+        ]
+
+    def next_call_id(self) -> str:
+        """For another call, made for the same request."""
+        self.call_id = next(self._call_ids)
+        return self.call_id
+
+    def dispatched(self, virtual_finish_time: float, queue_s: float) -> None:
+        """Once, or twice for a call that had to be made anew."""
+        self._waited_s += queue_s
+        self._queue_s += queue_s
+        self._place = [
+            (b"x-justitia-virtual-finish-time", repr(float(virtual_finish_time)).encode()),
+            (b"x-justitia-queue-ms", b"%.3f" % (1000 * self._queue_s)),
         ]
 
     def label(self, name: str, value: str) -> None:
@@ -71,7 +97,9 @@ class Exchange:
 
     async def begin(self, status: int, headers: Headers) -> None:
         self.has_begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers + self._labels})
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": headers + self._labels + self._place}
+        )
 
     async def write(self, body: bytes, *, is_last: bool = False) -> None:
         if body or is_last:
@@ -94,11 +122,10 @@ class Exchange:
         if not self.has_begun:
             is_body_on_its_way = self.method != "GET" and not self._has_read_body
             close: Headers = [(b"connection", b"close")] if is_body_on_its_way else []
-            await self.answer_json(
-                error.status, error.body(), error_headers(error) + close, then_linger=is_body_on_its_way
-            )
+            body = error_body(error, self.error_shape, self._request_id)
+            await self.answer_json(error.status, body, error_headers(error) + close, then_linger=is_body_on_its_way)
         elif self.is_event_stream:
-            await self.write(b"data: " + json.dumps(error.body()).encode() + b"\n\n", is_last=True)
+            await self.write(error_event(error, self.error_shape, self._request_id), is_last=True)
 
     async def _linger(self) -> None:
         """Read on without keeping anything. Closing at once would reset the connection under a client that is still
@@ -112,17 +139,17 @@ class Exchange:
 
     # --- time ---
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """What passes inside is not the gateway's own time."""
-        began_at = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._waited_s += time.perf_counter() - began_at
+        self._waits_since = time.perf_counter()
 
-    def waited(self, seconds: float) -> None:
-        self._waited_s += seconds
+    def __exit__(self, *_: object) -> None:
+        self._waited_s += time.perf_counter() - self._waits_since
+
+    @property
+    def waiting(self) -> "Exchange":
+        """A context that is entered once at a time (a generator's would cost more than what it measures)."""
+        return self
 
     def overhead_s(self) -> float:
         """The gateway's own time so far."""

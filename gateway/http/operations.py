@@ -1,13 +1,17 @@
 """Routes for those who run the gateway: is it alive, can it serve, what does it count."""
 
+import asyncio
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel
 
+from gateway.http.schemas import REFUSALS
 from gateway.metrics import Metrics
 from gateway.scheduling.dispatcher import Dispatcher
+
+_METRICS_CONTENT = {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")}
 
 
 class Health(BaseModel):
@@ -25,8 +29,9 @@ class ReadinessReport(BaseModel):
 
 
 def operations_router(dispatcher: Dispatcher, metrics: Metrics) -> APIRouter:
-    router = APIRouter(tags=["operations"])
+    router = APIRouter(tags=["operations"], responses={"4XX": REFUSALS["4XX"]})
     own_version = gateway_version()
+    scrape = asyncio.Lock()  # however many ask, one is answered at a time
 
     @router.get("/healthz")
     async def healthz() -> Health:
@@ -50,10 +55,14 @@ def operations_router(dispatcher: Dispatcher, metrics: Metrics) -> APIRouter:
             engines=readiness.engines,
         )
 
-    @router.get("/metrics", response_class=Response)
-    async def prometheus(accept: Annotated[str, Header()] = "") -> Response:
+    @router.get("/metrics", response_class=Response, responses={200: {"content": _METRICS_CONTENT}})
+    async def prometheus(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
         """Prometheus text."""
-        text, content_type = metrics.exposition(accept)
+        async with scrape:
+            if metrics.is_shared:  # many files to read: a thread does it, and calls go on
+                text, content_type = await asyncio.to_thread(metrics.exposition, accept)
+            else:
+                text, content_type = metrics.exposition(accept)
         return Response(text, media_type=content_type)
 
     return router

@@ -36,20 +36,24 @@ def read_prompt(fields: Mapping[str, Any]) -> Prompt:
 
 
 def _asked(fields: Mapping[str, Any]) -> str:
-    messages = fields.get("messages")
-    if isinstance(messages, list):
+    messages = fields.get("messages", fields.get("input"))
+    if isinstance(messages, list) and any(isinstance(message, dict) for message in messages[:1]):
         for message in messages[: -_MAX_MESSAGES - 1 : -1]:
             if isinstance(message, dict) and message.get("role") == "user":
                 return _text(message.get("content"))
         return ""
-    prompt = fields.get("prompt")
+    prompt = fields.get("prompt", fields.get("input"))
     if isinstance(prompt, list) and prompt:
         prompt = prompt[0]
     return prompt if isinstance(prompt, str) else ""
 
 
 def _system(fields: Mapping[str, Any]) -> str:
-    messages = fields.get("messages")
+    """OpenAI's first message, its `instructions`, or Anthropic's `system`."""
+    for name in ("system", "instructions"):
+        if fields.get(name):
+            return _text(fields[name])
+    messages = fields.get("messages", fields.get("input"))
     if isinstance(messages, list) and messages:
         first = messages[0]
         if isinstance(first, dict) and first.get("role") in _SYSTEM_ROLES:

@@ -15,6 +15,26 @@ MAX_COST = 1e15
 """A million tokens held for a billion iterations; beyond it sums lose whole tokens."""
 
 
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None = Field(description="The field at fault, if it is one.")
+    code: str = Field(description="For programs; messages may change.")
+
+
+class ErrorAnswer(BaseModel):
+    """What every refusal looks like."""
+
+    error: ErrorDetail
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "Refused"},
+    503: {"model": ErrorAnswer, "description": "Not now"},
+}
+"""Of any route; 422, which the framework would tell of, is never sent."""
+
+
 class Declaration(BaseModel):
     """An application announced before its first call. Everything may be left out."""
 
@@ -58,7 +78,13 @@ class Application(Account):
     num_ahead: int = Field(description="All that are before it, others' too.")
     calls_waiting: int
     calls_running: int
+    expected_wait_s: float | None = Field(
+        description="Until its next waiting call is dispatched, at the recent pace; null without either."
+    )
     expected_finish_s: float | None = Field(description="From now, at the recent pace; null before there is one.")
+    calls_ended: int = Field(description="After they were dispatched; this and what follows in the gateway asked.")
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class ApplicationList(BaseModel):
@@ -88,7 +114,11 @@ def show(application: ApplicationDescription) -> Application:
         num_ahead=application.position - 1,
         calls_waiting=application.calls_waiting,
         calls_running=application.calls_running,
+        expected_wait_s=application.expected_wait_s,
         expected_finish_s=application.expected_finish_s,
+        calls_ended=application.num_calls,
+        prompt_tokens=application.prompt_tokens,
+        completion_tokens=application.completion_tokens,
     )
 
 

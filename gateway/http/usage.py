@@ -19,35 +19,53 @@ from typing import Any
 
 from gateway.fairness.units import Tokens
 from gateway.http.sse import EventSplitter, event_data
+from gateway.identity import AnswerReader
 from gateway.scheduling.model import Usage
 
-_USAGE_KEY = b'"usage"'
+USAGE_KEY = b'"usage"'
 """Inside a JSON string its quotes would be escaped: a cheap and certain sign that there is nothing to parse."""
 _FINISH_KEY = b'"finish_reason"'
+_INPUT_PARTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 def usage_of(message: object) -> Usage | None:
-    """The usage in an answer or an event of the API's, if it is there and makes sense."""
-    usage = message.get("usage") if isinstance(message, dict) else None
-    if not isinstance(usage, dict):
+    """The usage in an answer or an event of any of the APIs, if it is there and makes sense.
+
+    It stands at the top (chat, completions, messages, embeddings), in `response` (an event of a response) or in
+    `message` (the first event of a message). Anthropic's `input_tokens` are without those that were cached.
+    """
+    usage = _usage_field(message)
+    if usage is None:
         return None
-    prompt_tokens, completion_tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens") or 0)
+    completion_tokens = _count(usage.get("completion_tokens") or usage.get("output_tokens") or 0)
+    if "prompt_tokens" in usage:
+        prompt_tokens = _count(usage["prompt_tokens"])
+    else:
+        parts = [_count(usage.get(name) or 0) for name in _INPUT_PARTS if name in usage]
+        prompt_tokens = Tokens(sum(part or 0 for part in parts)) if parts and None not in parts else None
     if prompt_tokens is None or completion_tokens is None:
         return None
     return Usage(prompt_tokens, completion_tokens)
 
 
-def usage_of_body(body: bytes) -> Usage | None:
-    return usage_of(_parsed(body)) if _USAGE_KEY in body else None
+def _usage_field(message: object) -> dict[str, Any] | None:
+    if not isinstance(message, dict):
+        return None
+    for place in (message, message.get("response"), message.get("message")):
+        if isinstance(place, dict) and isinstance(place.get("usage"), dict):
+            usage: dict[str, Any] = place["usage"]
+            return usage
+    return None
 
 
 class UsageReader:
-    """Takes a stream's chunks and gives back what the client is to see."""
+    """Takes a stream's chunks and gives back what the client is to see. `answer` reads along."""
 
-    def __init__(self, *, hides_usage: bool) -> None:
+    def __init__(self, *, hides_usage: bool, answer: AnswerReader | None = None) -> None:
         self.usage: Usage | None = None
         self._hides_usage = hides_usage
+        self._answer = answer
         self._splitter = EventSplitter()
         self._held: list[bytes] = []
 
@@ -63,7 +81,9 @@ class UsageReader:
         return self._release()
 
     def _pass(self, piece: bytes, is_event: bool) -> bytes:
-        message = self._read(piece) if is_event and _USAGE_KEY in piece else None
+        if is_event and self._answer is not None:
+            self._answer.feed_event(event_data(piece))
+        message = self._read(piece) if is_event and USAGE_KEY in piece else None
         if not self._hides_usage:
             return piece
         if message is not None:
@@ -79,11 +99,15 @@ class UsageReader:
 
     def _read(self, event: bytes) -> dict[str, Any] | None:
         """The event's message, if it has usage."""
-        message = _parsed(event_data(event))
+        message = parsed(event_data(event))
         usage = usage_of(message)
         if usage is None:
             return None
-        self.usage = usage
+        # A message's first event tells its input, its last one its output; others may repeat either as 0.
+        seen = self.usage or usage
+        self.usage = Usage(
+            max(seen.prompt_tokens, usage.prompt_tokens), max(seen.completion_tokens, usage.completion_tokens)
+        )
         assert isinstance(message, dict)
         return message
 
@@ -100,7 +124,8 @@ def _stamped(event: bytes, fingerprint: object) -> bytes:
     return event[:at] + b',"system_fingerprint":' + json.dumps(fingerprint).encode() + event[at:]
 
 
-def _parsed(text: bytes) -> object:
+def parsed(text: bytes) -> object:
+    """None for what is no JSON."""
     try:
         message: object = json.loads(text)
     except (ValueError, RecursionError):

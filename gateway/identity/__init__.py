@@ -10,7 +10,7 @@ The first rule of an ordered table that recognises something names the applicati
                  metadata.user_id · prompt_cache_key
     5  trace     baggage's session.id or gen_ai.conversation.id · traceparent, from the second call of a trace on
     6  lineage   nothing is said, but the messages begin with an earlier call's and its answer: inferred
-    7  none      the call is an application of its own, which ends with it
+    7  none      the call is an application of its own, which ends with it unless a later call may continue it
 
 X-Justitia-Kind, -Parent and -Final add to whatever rule matched. What names one call (x-request-id, x-correlation-id)
 or a person (`user`, `safety_identifier`) never groups, and a weight is never taken from a client.
@@ -23,8 +23,9 @@ may carry to the name of an application. They may lie in another process, so a c
     inquiry.links(identity)                                 to be noted when the call arrives
     inquiry.answer_links(identity, reader.answer)           to be noted when it is answered (inquiry.answer_reader)
 
-A call that continues an unnamed one continues the application that had ended with it: its id comes again, and is closed
-when it has been idle. What is lost of links costs order, never a call: each call is then its own application again.
+An unnamed call that a later one may continue (it has messages, a trace, or leaves a response) leaves its application
+open; it is closed when it has been idle, and opened again should it go on later still. What is lost of links costs
+order, never a call: each call is then its own application again.
 
 Three promises hold for any bytes a client invents:
 

@@ -22,7 +22,9 @@ class Evidence:
 
     @staticmethod
     def of(facts: RequestFacts) -> "Evidence":
-        headers = {name.lower(): value for name, value in reversed(facts.headers) if value}
+        headers = facts.headers
+        if not isinstance(headers, Mapping):
+            headers = {name.lower(): value for name, value in reversed(headers) if value}
         return Evidence(read_path(facts.path), headers, facts.call_id, facts.fields or {})
 
     def text_in(self, carriers: tuple[str, ...]) -> str | None:

@@ -17,8 +17,9 @@ class RequestFacts:
 
     path: str
     """Raw: still percent-encoded, without the query."""
-    headers: Sequence[tuple[str, str]]
-    """In the order sent, duplicates included; names in any case."""
+    headers: Sequence[tuple[str, str]] | Mapping[str, str]
+    """In the order sent, duplicates included, names in any case; or by name in lower case, of several of one name the
+    first that says anything."""
     call_id: str
     fields: Mapping[str, Any] | None = None
     """The body, parsed; None where there is none. Values may be anything that JSON can say."""

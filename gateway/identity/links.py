@@ -12,8 +12,9 @@ from typing import Literal, NewType
 LinkKey = NewType("LinkKey", bytes)
 """16 bytes."""
 
-LinkKind = Literal["response", "conversation", "trace", "family"]
-"""What the value is: a response's id, a conversation's, a trace's, a child's name. (`lineage` has keys of its own.)"""
+LinkKind = Literal["response", "conversation", "trace", "family", "home"]
+"""What the value is: a response's id, a conversation's, a trace's, a child's name; a response's id once more, for the
+engine that keeps it. (`lineage` has keys of its own.)"""
 
 KEY_BYTES = 16
 

@@ -30,6 +30,8 @@ def read_path(path: str) -> PathClaim:
     upstream can only begin with /v1. Extra leading slashes (a base URL that ends in one) are dropped; they also keep
     `//host/…` from being taken for another server.
     """
+    if path in _PLAIN:  # nearly all calls
+        return _PLAIN[path]
     path = "/" + path.lstrip("/")
     if path.startswith("/apps/"):
         match path.split("/", 6):
@@ -55,3 +57,10 @@ def _url_path(path: str) -> str:
     if _URL_PATH.fullmatch(path):
         return path
     return quote(path, safe=_PATH_PUNCTUATION, errors="surrogatepass")
+
+
+_PLAIN = {
+    path: PathClaim(path)
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings")
+}
+"""What reading them would give: no application, nothing to quote."""

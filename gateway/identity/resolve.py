@@ -16,6 +16,8 @@ from gateway.identity.links import LinkKey, link_key
 from gateway.identity.names import application_id, safe_name
 from gateway.identity.rules import RULES, Claim, Rule, alone
 
+_RESPONSES = "/v1/responses"
+
 _NOTHING_KNOWN: Mapping[LinkKey, str] = {}
 
 
@@ -76,7 +78,7 @@ class Inquiry:
         """Reads of the answer what `answer_links` needs; None where that is nothing."""
         if self._lineage is not None:
             return AnswerReader(wants_message=True)
-        return AnswerReader(wants_message=False) if identity.upstream_path == "/v1/responses" else None
+        return AnswerReader(wants_message=False) if identity.upstream_path == _RESPONSES else None
 
     def answer_links(self, identity: Identity, answer: Answer) -> dict[LinkKey, str]:
         """What its answer leaves: to be noted before the client can have seen the end of it."""
@@ -114,7 +116,8 @@ class Inquiry:
             name = clue.name if name is None else safe_name(name)
             if name is not None:
                 return clue.rule, Claim(name)
-        return "none", alone(self._evidence)
+        may_go_on = self._lineage is not None or bool(self._clues) or self._evidence.path.upstream_path == _RESPONSES
+        return "none", alone(self._evidence, may_go_on=may_go_on)
 
     def _eldest_named(self) -> str | None:
         """The topmost application that this call names, who may have a parent that only earlier calls told of. What a

@@ -55,9 +55,9 @@ def by_session(evidence: Evidence) -> Claim | None:
     return Claim(session.name, parent=session.parent, root=session.root, is_final=session.is_final)
 
 
-def alone(evidence: Evidence) -> Claim:
-    """Rule 7, last: the call is an application of its own, and ends with it."""
-    return Claim(safe_name(evidence.call_id), is_final=True)
+def alone(evidence: Evidence, *, may_go_on: bool) -> Claim:
+    """Rule 7, last: the call is an application of its own, and ends with it, unless a later one may continue it."""
+    return Claim(safe_name(evidence.call_id), is_final=not may_go_on)
 
 
 RULES: tuple[Rule, ...] = (

@@ -30,21 +30,20 @@ def key_digest(api_key: str) -> str:
     return sha256_hex(api_key)
 
 
-def carried_key(headers: Iterable[tuple[str, str]]) -> str | None:
-    """The key a request carries: `Authorization: Bearer`, else `x-api-key` (Anthropic's clients).
+def carried_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key a request carries: `Authorization: Bearer`, else `x-api-key` (Anthropic's clients). Names in lower case.
 
     Where both are sent the bearer's counts alone, and is not tried beside the other: Anthropic's clients send it only
     when told to (ANTHROPIC_AUTH_TOKEN), x-api-key also when some other service's key lies in the environment.
     """
     other: str | None = None
     for name, value in headers:
-        match name.lower():
-            case "authorization":
-                scheme, _, token = value.strip(" \t").partition(" ")
-                if scheme.lower() == "bearer" and token.strip(" \t"):
-                    return token.strip(" \t")
-            case "x-api-key":
-                other = other or value.strip(" \t") or None
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").strip(" \t").partition(" ")
+            if scheme.lower() == "bearer" and token.strip(" \t"):
+                return token.strip(" \t")
+        elif name == b"x-api-key":
+            other = other or value.decode("latin-1").strip(" \t") or None
     return other
 
 

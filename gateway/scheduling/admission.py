@@ -19,14 +19,23 @@ class Load:
 
     num_calls: int = 0
     num_bytes: int = 0
+    is_short_of_memory: bool = False
+    """The process is. Nothing new is taken then, as long as anything is here that may give memory back."""
     is_draining: bool = False
 
 
-def refusal(call: Call, load: Load, limits: Limits, engines: Iterable[EngineWindow]) -> Refusal | None:
-    """Why this call cannot be queued, or None."""
+def has_memory(call: Call, load: Load, limits: Limits) -> bool:
+    """For its body, beside those that wait."""
+    return load.num_bytes + call.body_bytes <= limits.max_queued_bytes
+
+
+def refusal(call: Call, now: float, load: Load, limits: Limits, engines: Iterable[EngineWindow]) -> Refusal | None:
+    """Why this call cannot be queued, or None, if there is memory for it (`has_memory`)."""
     if load.is_draining:
         return Refusal.SHUTTING_DOWN
-    if load.num_calls >= limits.max_queued_calls or load.num_bytes + call.body_bytes > limits.max_queued_bytes:
+    if call.deadline_at <= now:
+        return Refusal.QUEUE_TIMEOUT
+    if load.num_calls >= limits.max_queued_calls or call.body_bytes > limits.max_queued_bytes:
         return Refusal.QUEUE_FULL
     known = list(engines)
     serving = [engine for engine in known if call.model in engine.models]

@@ -105,6 +105,9 @@ class Applications:
             if self._known.get(arrival.application_id) is local:  # not closed again before we had our turn
                 return local
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def get_fresh(self, application_id: ApplicationId) -> LocalApplication | None:
         """It, unless it was idle for so long that another gateway's sweep may have closed it."""
         local = self._known.get(application_id)

@@ -39,6 +39,7 @@ class EngineFeed:
         tell: Callable[[Event], None],
         *,
         gateway_id: str,
+        on_charged: Callable[[Charge], None] = lambda _: None,
     ) -> None:
         self.engine = engine
         self.mode: EngineMode | None = None
@@ -50,6 +51,7 @@ class EngineFeed:
         self._metrics = metrics
         self._now = now
         self._tell = tell
+        self._on_charged = on_charged
         self._own_source = f"{engine.name}@{gateway_id}"
         self._own_incarnation = int(now() * 1e9)
         self._own_service = KvTokenTime(0.0)
@@ -165,6 +167,7 @@ class EngineFeed:
             self._charge(charge)
 
     def _charge(self, charge: Charge) -> None:
+        self._on_charged(charge)
         self._applications.charge(charge.application_id, charge.service)
         if charge.is_last:
             self._applications.call_settled(charge.application_id, charge.call_id)
@@ -174,15 +177,15 @@ class EngineFeed:
             source, incarnation, counter = self._own_source, self._own_incarnation, self._own_service
         else:
             source, incarnation, counter = self.engine.name, state.incarnation, state.service
-        self._measure_rate(counter, as_of)
+        self._measure_rate(counter, as_of, is_everybodys=state.service is not None)
         if self._last_reported != (incarnation, counter):
             self._last_reported = (incarnation, counter)
             await self._applications.report(source, incarnation, counter)
 
-    def _measure_rate(self, counter: KvTokenTime, as_of: float) -> None:
+    def _measure_rate(self, counter: KvTokenTime, as_of: float, *, is_everybodys: bool) -> None:
         if self._last_reading is not None and counter >= self._last_reading[1] and as_of > self._last_reading[0]:
             elapsed_s, gained = as_of - self._last_reading[0], counter - self._last_reading[1]
-            self._metrics.service(self.engine.name, gained)
+            self._metrics.service(self.engine.name, gained, is_everybodys=is_everybodys)
             share = min(1.0, elapsed_s / _RATE_SMOOTHING_S)
             self.service_rate += share * (gained / elapsed_s - self.service_rate)
         self._last_reading = (as_of, counter)

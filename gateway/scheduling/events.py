@@ -68,8 +68,22 @@ class EngineLost:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningElsewhere:
+    """How many calls of capped tenants run at other gateways. Caps may have changed too: look at all of them."""
+
+    calls: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Look at the deadlines."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRead:
+    """By how much the process is over its limit; 0 or less: it is not."""
+
+    excess_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,8 @@ Event = (
     | CallEnded
     | EngineReported
     | EngineLost
+    | RunningElsewhere
+    | MemoryRead
     | TimePassed
     | DrainBegan
 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from gateway.fairness.units import UNIT_WEIGHT, KvTokenTime, VirtualTime
 from gateway.ports import ApplicationRecord, Arrival
 from gateway.scheduling.course import Course
+from gateway.scheduling.events import ApplicationRanked
+from gateway.scheduling.model import Usage
 
 
 @dataclass(slots=True)
@@ -23,7 +25,20 @@ class LocalApplication:
     is_settling: bool = False
     is_provisional: bool = False
     """Its place was not given by the store."""
+    num_ended: int = 0
+    """Of its calls that were dispatched."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    ranked: ApplicationRanked | None = None
+    """What the scheduler was last told of it."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def count(self, usage: Usage | None) -> None:
+        """One of its calls has ended, dispatched."""
+        self.num_ended += 1
+        if usage is not None:
+            self.prompt_tokens += usage.prompt_tokens
+            self.completion_tokens += usage.completion_tokens
 
     @property
     def service(self) -> KvTokenTime:

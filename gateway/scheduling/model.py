@@ -25,6 +25,8 @@ class Outcome(StrEnum):
 
     COMPLETED = "completed"
     """The engine answered to the end, be it with an error of its own."""
+    RETRIED = "retried"
+    """Its engine failed before it had answered; a new call, for another engine, has taken its place."""
     FAILED = "failed"
     """The engine could not be reached, hung, or broke off."""
     CANCELLED = "cancelled"
@@ -39,6 +41,9 @@ class Refusal(StrEnum):
     """Why the scheduler itself ended a call."""
 
     QUEUE_FULL = "queue_full"
+    SHED = "shed"
+    """It waited, and gave way: the memory for waiting calls was full."""
+    QUOTA_EXCEEDED = "quota_exceeded"
     SHUTTING_DOWN = "shutting_down"
     QUEUE_TIMEOUT = "queue_timeout"
     MODEL_NOT_FOUND = "model_not_found"
@@ -70,6 +75,12 @@ class Call:
     predicted_cost: KvTokenTime
     """Of this call alone."""
     body_bytes: int
+    tenant: str = ""
+    """Whose terms hold for it; "" has none."""
+    wants: str | None = None
+    """The engine that has what it continues."""
+    avoids: str | None = None
+    """The engine that has failed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,23 @@ class ApplicationDescription:
     calls_running: int
     expected_finish_s: float | None
     """Seconds from now, at the recent pace of the engines; None before there is a pace."""
+    expected_wait_s: float | None
+    """Until the next of its waiting calls is dispatched, at the recent pace of its model's queue; None where none waits
+    or there is no pace."""
+    num_calls: int
+    """Of its calls, how many have ended after a dispatch; this and what follows in this gateway, since it knows it."""
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where one waiting call stands."""
+
+    calls_ahead: int
+    """Of its model, in this gateway, as of at most a second ago; those that a cap holds back are counted too."""
+    expected_wait_s: float | None
+    """Until it is dispatched, at the recent pace of its model's queue; None before there is a pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +143,9 @@ class CallRequest:
     num_tools: int = 0
     shape: str | None = None
     """Of the prompt (`gateway.identity.shapes`): what stands for a kind that nobody named."""
+    wants: str | None = None
+    """The engine that has what it continues."""
+    avoids: str | None = None
+    """The engine that has failed it; then it is not sent anywhere a third time."""
+    deadline_s: float | None = None
+    """From its arrival: how long its client lets it wait for its turn, within what the settings allow."""

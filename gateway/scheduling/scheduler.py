@@ -3,19 +3,21 @@
 A call is WAITING here, then DISPATCHED to an engine, then ENDED; an `End` decision is given exactly once for each call,
 whatever the order of events, and an event that comes too late (an answer after its call was cancelled) changes nothing.
 The order of calls is (rank, application id, arrival), rank by policy. The first in order that no engine admits blocks
-those behind it that want the same model: nobody slips past (see `engine_window` for when an engine admits).
+those behind it that want the same model: nobody slips past (see `engine_window` for when an engine admits). Calls of a
+tenant that may have no more of them running are passed (see `lanes`).
 """
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from gateway.fairness.policies import ApplicationView, CallView, Policy
 from gateway.fairness.units import ApplicationId
 from gateway.scheduling import admission
 from gateway.scheduling.admission import Limits, Load
+from gateway.scheduling.engine_choice import MAX_ASIDE, fit_for
 from gateway.scheduling.engine_window import EngineWindow
+from gateway.scheduling.entries import Entry, WithCalls
 from gateway.scheduling.events import (
     ApplicationForgotten,
     ApplicationRanked,
@@ -29,49 +31,40 @@ from gateway.scheduling.events import (
     EngineLost,
     EngineReported,
     Event,
+    MemoryRead,
     Rerank,
+    RunningElsewhere,
     TimePassed,
 )
+from gateway.scheduling.lanes import ASIDE, COMMON, Lanes
 from gateway.scheduling.model import LEGAL_TRANSITIONS, Call, CallStatus, Outcome, Refusal, Usage
-from gateway.scheduling.ready_queue import ReadyQueue
-
-_MIN_HEAP_TO_COMPACT = 64
-"""Below this a heap is not worth rebuilding."""
-
-
-@dataclass(slots=True)
-class _Application:
-    view: ApplicationView
-    waiting: set[str] = field(default_factory=set)
-    dispatched: set[str] = field(default_factory=set)
-    is_forgotten: bool = False
-
-    @property
-    def has_calls(self) -> bool:
-        return bool(self.waiting or self.dispatched)
-
-
-@dataclass(slots=True)
-class _Entry:
-    call: Call
-    view: CallView
-    status: CallStatus = CallStatus.WAITING
-    engine: EngineWindow | None = None
+from gateway.scheduling.ready_queue import MIN_HEAP_TO_COMPACT
+from gateway.scheduling.shedding import Bodies
+from gateway.scheduling.tenant_room import TenantRoom, TermsOf, no_limits
 
 
 class Scheduler:
     def __init__(
-        self, policy: Policy, engines: Iterable[str], *, limits: Limits, margin: int, unreachable_grace_s: float
+        self,
+        policy: Policy,
+        engines: Iterable[str],
+        *,
+        limits: Limits,
+        margin: int,
+        unreachable_grace_s: float,
+        terms_of: TermsOf = no_limits,
     ) -> None:
         self._policy = policy
         self._limits = limits
         self._grace_s = unreachable_grace_s
         self._engines = {name: EngineWindow(name, margin) for name in engines}
-        self._queues: dict[str, ReadyQueue] = {}
-        self._applications: dict[ApplicationId, _Application] = {}
-        self._entries: dict[str, _Entry] = {}
+        self._tenants = TenantRoom(terms_of)
+        self._queues: dict[str, Lanes] = {}
+        self._applications: dict[ApplicationId, WithCalls] = {}
+        self._entries: dict[str, Entry] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._load = Load()
+        self._bodies = Bodies()
         self._lost_at = float("-inf")
 
     # --- readings ---------------------------------------------------------------------------------------------------
@@ -89,6 +82,27 @@ class Scheduler:
         application = self._applications.get(application_id)
         return (len(application.waiting), len(application.dispatched)) if application else (0, 0)
 
+    def running_of_capped(self) -> dict[str, int]:
+        """Of tenants with calls here whose running calls are capped."""
+        return dict(self._tenants.running_of_capped())
+
+    def call(self, call_id: str) -> Call | None:
+        """One that waits or runs."""
+        entry = self._entries.get(call_id)
+        return entry.call if entry is not None else None
+
+    def waiting_calls(self, application_id: ApplicationId) -> list[Call]:
+        """In no order."""
+        application = self._applications.get(application_id)
+        return [self._entries[call_id].call for call_id in application.waiting] if application else []
+
+    def calls_ahead(self, call_id: str, now: float) -> int | None:
+        """Waiting calls of its model that rank before it (see `Lanes.num_before`); None if it does not wait."""
+        entry = self._entries.get(call_id)
+        if entry is None or entry.status is not CallStatus.WAITING:
+            return None
+        return self._queues[entry.call.model].num_before(call_id, now)
+
     def live_applications(self) -> list[ApplicationId]:
         """Those with calls."""
         return [application_id for application_id, application in self._applications.items() if application.has_calls]
@@ -97,10 +111,7 @@ class Scheduler:
 
     def handle(self, event: Event, now: float) -> list[Decision]:
         match event:
-            case ApplicationRanked():
-                return self._rank(event)
-            case ApplicationForgotten(application_id):
-                return self._forget(application_id)
+            # The commonest first: a pattern is tried after another.
             case CallArrived(call):
                 return self._arrive(call, now)
             case CallAnswering(call_id):
@@ -108,11 +119,23 @@ class Scheduler:
                 return []
             case CallEnded(call_id, outcome, usage):
                 return self._end(call_id, outcome, None, usage) + self._fill(now)
+            case ApplicationRanked():
+                return self._rank(event)
             case EngineReported(engine, as_of, models, state):
                 self._engines[engine].report(state, models, as_of)
                 return self._fill(now)
+            case ApplicationForgotten(application_id):
+                return self._forget(application_id)
             case EngineLost(engine):
                 return self._lose(engine, now)
+            case RunningElsewhere(calls):
+                self._tenants.elsewhere = calls
+                for queue in self._queues.values():
+                    queue.reopen_all()
+                return self._fill(now)
+            case MemoryRead(excess_bytes):
+                self._load.is_short_of_memory = excess_bytes > 0
+                return self._shed_largest(excess_bytes)
             case TimePassed():
                 return self._evict_late(now) + self._evict_stranded(now)
             case DrainBegan():
@@ -134,16 +157,18 @@ class Scheduler:
         )
         application = self._applications.get(event.application_id)
         if application is None:
-            self._applications[event.application_id] = _Application(view)
+            self._applications[event.application_id] = WithCalls(view)
             return []
         application.view, application.is_forgotten = view, False
         return self._refresh(application)
 
-    def _refresh(self, application: _Application) -> list[Decision]:
+    def _refresh(self, application: WithCalls) -> list[Decision]:
         """Give all its calls the rank they have now."""
         for call_id in application.waiting:
             entry = self._entries[call_id]
-            self._queues[entry.call.model].rerank(call_id, self._policy.rank(application.view, entry.view))
+            rank = self._policy.rank(application.view, entry.view)
+            self._queues[entry.call.model].rerank(call_id, rank)
+            self._bodies.rerank(call_id, rank)
         moved: dict[str, float] = {}
         for call_id in application.dispatched:
             entry = self._entries[call_id]
@@ -161,7 +186,7 @@ class Scheduler:
             self._drop_if_done(application_id, application)
         return []
 
-    def _drop_if_done(self, application_id: ApplicationId, application: _Application) -> None:
+    def _drop_if_done(self, application_id: ApplicationId, application: WithCalls) -> None:
         if application.is_forgotten and not application.has_calls:
             del self._applications[application_id]
             self._policy.forget(application_id)
@@ -172,24 +197,49 @@ class Scheduler:
         if call.call_id in self._entries:
             raise ValueError(f"call {call.call_id!r} is here already")
         application = self._applications[call.application_id]
-        why_not = admission.refusal(call, self._load, self._limits, self._engines.values())
-        if why_not is not None:
-            return [End(call.call_id, Outcome.REJECTED, why_not)]
+        why_not = admission.refusal(call, now, self._load, self._limits, self._engines.values())
+        if why_not is not None or (self._load.is_short_of_memory and self._entries):
+            return [End(call.call_id, Outcome.REJECTED, why_not or Refusal.QUEUE_FULL)]
         if not application.has_calls:
             self._policy.joined(call.application_id, application.view.weight)
-        entry = _Entry(call, CallView(arrived_at=call.arrived_at, predicted_cost=call.predicted_cost))
-        self._entries[call.call_id] = entry
+        entry = Entry(call, CallView(arrived_at=call.arrived_at, predicted_cost=call.predicted_cost))
         application.waiting.add(call.call_id)
-        queue = self._queues.setdefault(call.model, ReadyQueue())
-        queue.push(call.call_id, call.application_id, self._policy.rank(application.view, entry.view))
+        decisions = self._make_room(application, entry)
+        if not admission.has_memory(call, self._load, self._limits):
+            application.waiting.remove(call.call_id)
+            self._leave_if_idle(application)
+            return [End(call.call_id, Outcome.REJECTED, Refusal.QUEUE_FULL)]
+        self._enqueue(application, entry)
+        decisions += self._fill_queue(call.model, self._queues[call.model], now)
+        if entry.status is CallStatus.WAITING and self._tenants.has_too_many_waiting(call.tenant):
+            decisions += self._end(call.call_id, Outcome.REJECTED, Refusal.QUOTA_EXCEEDED, None)
+        return decisions
+
+    def _make_room(self, application: WithCalls, entry: Entry) -> list[Decision]:
+        """For its body, if another gives way to it (see `shedding`)."""
+        if admission.has_memory(entry.call, self._load, self._limits):
+            return []
+        rank = self._policy.rank(application.view, entry.view)
+        victim = self._bodies.gives_way_to(rank, entry.call.body_bytes)
+        return self._refuse(self._entries[victim].call, Refusal.SHED) if victim is not None else []
+
+    def _enqueue(self, application: WithCalls, entry: Entry) -> None:
+        call = entry.call
+        self._entries[call.call_id] = entry
+        queue = self._queues.get(call.model)
+        if queue is None:
+            queue = self._queues[call.model] = Lanes(self._tenants.has_room)
+        rank = self._policy.rank(application.view, entry.view)
+        queue.push(call.call_id, call.application_id, rank, self._tenants.lane_of(call.tenant))
+        self._bodies.push(call.call_id, rank, call.body_bytes)
+        self._tenants.came(call.tenant)
         self._load.num_calls += 1
         self._load.num_bytes += call.body_bytes
         self._set_deadline(call)
-        return self._fill_queue(call.model, queue, now)
 
     def _set_deadline(self, call: Call) -> None:
         heapq.heappush(self._deadlines, (call.deadline_at, call.call_id))
-        if len(self._deadlines) > 2 * self._load.num_calls + _MIN_HEAP_TO_COMPACT:
+        if len(self._deadlines) > 2 * self._load.num_calls + MIN_HEAP_TO_COMPACT:
             self._deadlines = [(waiting.deadline_at, waiting.call_id) for waiting in self._waiting_calls()]
             heapq.heapify(self._deadlines)
 
@@ -205,24 +255,31 @@ class Scheduler:
         application = self._applications[entry.call.application_id]
         if entry.status is CallStatus.WAITING:
             self._leave_queue(entry)
+            self._tenants.left(entry.call.tenant)
         else:
             assert entry.engine is not None
             entry.engine.ended(call_id)
             application.dispatched.remove(call_id)
+            self._give_room(entry.call.tenant)
         self._move(entry, CallStatus.ENDED)
         del self._entries[call_id]
         decisions: list[Decision] = [End(call_id, outcome, refusal)]
         if usage is not None:
             self._policy.charged(entry.call.application_id, usage.prompt_tokens, usage.completion_tokens)
             decisions += self._refresh(application)
-        if not application.has_calls:
-            self._policy.left(entry.call.application_id)
-            self._drop_if_done(entry.call.application_id, application)
+        self._leave_if_idle(application)
         return decisions
 
-    def _leave_queue(self, entry: _Entry) -> None:
+    def _leave_if_idle(self, application: WithCalls) -> None:
+        if not application.has_calls:
+            application_id = application.view.application_id
+            self._policy.left(application_id)
+            self._drop_if_done(application_id, application)
+
+    def _leave_queue(self, entry: Entry) -> None:
         queue = self._queues[entry.call.model]
         queue.remove(entry.call.call_id)
+        self._bodies.remove(entry.call.call_id)
         if not queue:
             del self._queues[entry.call.model]
         self._applications[entry.call.application_id].waiting.remove(entry.call.call_id)
@@ -230,7 +287,7 @@ class Scheduler:
         self._load.num_bytes -= entry.call.body_bytes
 
     @staticmethod
-    def _move(entry: _Entry, status: CallStatus) -> None:
+    def _move(entry: Entry, status: CallStatus) -> None:
         assert status in LEGAL_TRANSITIONS[entry.status], f"{entry.call.call_id}: {entry.status} → {status}"
         entry.status = status
 
@@ -239,29 +296,64 @@ class Scheduler:
     def _fill(self, now: float) -> list[Decision]:
         return [d for model, queue in list(self._queues.items()) for d in self._fill_queue(model, queue, now)]
 
-    def _fill_queue(self, model: str, queue: ReadyQueue, now: float) -> list[Decision]:
+    def _fill_queue(self, model: str, queue: Lanes, now: float) -> list[Decision]:
         """Send the first in order as long as an engine admits it."""
         decisions: list[Decision] = []
+        aside: list[tuple[str, str]] = []
         while (first := queue.first()) is not None:
             call_id, rank = first
             entry = self._entries[call_id]
+            lane = self._tenants.lane_of(entry.call.tenant)
+            if lane != COMMON and lane != queue.lane_of(call_id):
+                queue.move(call_id, lane)
+                continue
+            if entry.call.deadline_at <= now:
+                decisions += self._refuse(entry.call, Refusal.QUEUE_TIMEOUT)
+                continue
             serving = [engine for engine in self._engines.values() if engine.is_up and model in engine.models]
-            open_to_it = [engine for engine in serving if engine.admits(entry.call, rank)]
+            fit_for_it = fit_for(entry.call, serving)
+            open_to_it = [engine for engine in fit_for_it if engine.admits(entry.call, rank)]
             if not open_to_it:
-                break
-            engine = max(open_to_it, key=lambda e: (e.room(entry.call.application_id), e.name))
+                if len(fit_for_it) == len(serving) or len(aside) == MAX_ASIDE:
+                    break
+                # Others could take what comes after it, so it must not stand in the way.
+                aside.append((call_id, queue.lane_of(call_id)))
+                queue.move(call_id, ASIDE)
+                continue
+            engine = open_to_it[0]
+            if len(open_to_it) > 1:
+                engine = max(open_to_it, key=lambda e: (e.room(entry.call.application_id), e.name))
             self._leave_queue(entry)
+            self._tenants.sent(entry.call.tenant)
             engine.sent(entry.call, rank, now)
             entry.engine = engine
             self._applications[entry.call.application_id].dispatched.add(call_id)
             self._move(entry, CallStatus.DISPATCHED)
             decisions.append(Dispatch(call_id, engine.name, rank))
+        for call_id, lane in aside:
+            queue.move(call_id, lane)
         return decisions
+
+    def _give_room(self, tenant: str) -> None:
+        """One of its calls has ended."""
+        self._tenants.ended(tenant)
+        if self._tenants.lane_of(tenant) != COMMON:
+            for queue in self._queues.values():
+                queue.reopen(tenant)
 
     # --- leaving undispatched ---------------------------------------------------------------------------------------
 
     def _refuse(self, call: Call, refusal: Refusal) -> list[Decision]:
         return self._end(call.call_id, Outcome.EVICTED, refusal, None)
+
+    def _shed_largest(self, num_bytes: int) -> list[Decision]:
+        """Waiting calls whose bodies make up at least so much, if there are as many."""
+        decisions: list[Decision] = []
+        while num_bytes > 0 and (largest := self._bodies.largest()) is not None:
+            call = self._entries[largest].call
+            num_bytes -= max(1, call.body_bytes)
+            decisions += self._refuse(call, Refusal.SHED)
+        return decisions
 
     def _waiting_calls(self) -> Iterator[Call]:
         waiting = [entry.call for entry in self._entries.values() if entry.status is CallStatus.WAITING]

@@ -6,6 +6,9 @@
   `closed_json`.
 - Trained predictors behind `gateway.ports.ArtifactShelf`: `folder_shelf` or `redis_shelf`, both by the rules of
   `shelf`.
+- Links between calls behind `gateway.ports.LinkStore`: `memory_links` or `redis_links`.
+- What tenants use behind `gateway.ports.UsageLedger`: `redis_usage`, or `memory_usage` for tests.
+- API keys behind `key_book.KeyStore`: `file_keys` or `redis_keys`, both by the rules of `key_book`.
 
 `redis_connection` and `local_files` are how they reach Redis and the disk, and fail in time.
 """

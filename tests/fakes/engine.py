@@ -249,7 +249,7 @@ class FakeVllm:
             return self._metrics
         if path == "/server_info" and self.server_info is not None:
             return answers(self.server_info, self.server_info_status)
-        if "/v1/" in path:
+        if "/v1/" in path or path in ("/tokenize", "/detokenize"):
             return self.on_call
         return answers({"detail": "Not Found"}, 404)
 

@@ -9,7 +9,7 @@ from gateway.composition import make_toolkit
 from gateway.errors import EngineUnreachable, StoreUnavailable
 from gateway.fairness.policies import PolicyName
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens
-from gateway.identity import Identity, KeyRing, KindRegistry, RequestFacts, identify
+from gateway.identity import Identity, KindRegistry, RequestFacts, identify
 from gateway.learning.trained import TrainedPredictor
 from gateway.metrics import Metrics
 from gateway.ports import ClosedApplication, EngineMode, EngineRequest, EngineResponse, EngineState, FinishedCall
@@ -168,7 +168,7 @@ class World:
         headers = [("x-justitia-application", application), ("x-justitia-kind", kind)]
         if final:
             headers.append(("x-justitia-final", "1"))
-        return identify(RequestFacts("/v1/chat/completions", headers, None, f"call-{uuid4().hex}"), KeyRing())
+        return identify(RequestFacts("/v1/chat/completions", headers, f"call-{uuid4().hex}"), "anonymous")
 
     def request(
         self, application: str, *, tokens: int = 100, cost: float | None = None, final: bool = False

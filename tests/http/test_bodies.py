@@ -4,7 +4,13 @@ from typing import Any
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.http.bodies import STEERING_FIELDS, read_call
+from gateway.http.apis import APIS
+from gateway.http.bodies import STEERING_FIELDS, CallBody, read_object
+from gateway.http.bodies import read_call as read_call_of
+
+
+def read_call(body: bytes, path: str = "/v1/chat/completions") -> CallBody:
+    return read_call_of(body, read_object(body), APIS[path])
 
 
 def read(**fields: Any) -> Any:

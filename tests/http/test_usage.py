@@ -5,13 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fairness.units import Tokens
-from gateway.http.usage import UsageReader, usage_of_body
+from gateway.http.usage import UsageReader, parsed, usage_of
 from gateway.scheduling.model import Usage
 from tests.http.chunks import cut, places
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
 SEEN = Usage(Tokens(11), Tokens(3))
 DONE = b"data: [DONE]\n\n"
+
+
+def usage_of_body(body: bytes) -> Usage | None:
+    return usage_of(parsed(body))
 
 
 def event(choices: list[object], **more: object) -> bytes:

@@ -94,11 +94,11 @@ def test_a_session_in_the_body_is_the_one_in_the_header(gateway: Gateway) -> Non
 
 def test_a_person_is_no_application(gateway: Gateway) -> None:
     person = {"user": "u-12345678", "safety_identifier": "p-12345678", "metadata": {"user_id": "u-12345678"}}
-    assert where(gateway.call({**chat("q"), **person})) == ("none", "call-1", True)
+    assert where(gateway.call({**chat("q"), **person})) == ("none", "call-1", False)
 
 
 def test_a_chain_of_responses_is_one_application(gateway: Gateway) -> None:
-    assert where(gateway.call({"input": "q"}, path=RESPONSES, answer=response("resp_1"))) == ("none", "call-1", True)
+    assert where(gateway.call({"input": "q"}, path=RESPONSES, answer=response("resp_1"))) == ("none", "call-1", False)
     second = gateway.call({"input": "r", "previous_response_id": "resp_1"}, path=RESPONSES, answer=response("resp_2"))
     third = gateway.call({"input": "s", "previous_response_id": "resp_2"}, path=RESPONSES, answer=response("resp_3"))
     assert where(second) == where(third) == ("body", "call-1", False)
@@ -134,13 +134,13 @@ def test_a_session_in_the_baggage_is_an_application_at_once(gateway: Gateway) ->
 
 def test_a_trace_is_an_application_from_its_second_call_on(gateway: Gateway) -> None:
     calls = [gateway.call(chat(str(i)), TRACEPARENT) for i in range(3)]
-    assert [where(call) for call in calls] == [("none", "call-1", True), *[("trace", "call-1", False)] * 2]
-    assert where(gateway.call(chat("q"), TRACEPARENT, tenant="bolt")) == ("none", "call-4", True)
+    assert [where(call) for call in calls] == [("none", "call-1", False), *[("trace", "call-1", False)] * 2]
+    assert where(gateway.call(chat("q"), TRACEPARENT, tenant="bolt")) == ("none", "call-4", False)
 
 
 def test_a_trace_of_named_calls_is_left_alone(gateway: Gateway) -> None:
     gateway.call(chat("q"), ("x-justitia-application", "run-1"), TRACEPARENT)
-    assert where(gateway.call(chat("q"), TRACEPARENT)) == ("none", "call-2", True)
+    assert where(gateway.call(chat("q"), TRACEPARENT)) == ("none", "call-2", False)
 
 
 def test_a_conversation_that_goes_on_in_another_trace_is_followed(gateway: Gateway) -> None:
@@ -157,7 +157,7 @@ def test_a_conversation_is_one_application(gateway: Gateway) -> None:
     second = gateway.call(chat("q", "a", "r"), answer=says("b"))
     third = gateway.call(chat("q", "a", "r", "b", "s"), answer=says("c"))
     rewritten = gateway.call(chat("q", "a", "r", "b, in other words", "t"))
-    assert where(first) == ("none", "call-1", True)
+    assert where(first) == ("none", "call-1", False)
     assert {where(call) for call in (second, third, rewritten)} == {("lineage", "call-1", False)}
 
 

@@ -44,7 +44,8 @@ def test_by_session() -> None:
 
 
 def test_alone() -> None:
-    assert alone(evidence()) == Claim("call-1", is_final=True)
+    assert alone(evidence(), may_go_on=False) == Claim("call-1", is_final=True)
+    assert alone(evidence(), may_go_on=True) == Claim("call-1", is_final=False)
 
 
 def test_the_order_of_the_table() -> None:

@@ -143,6 +143,10 @@ def test_what_is_printed_holds_neither_a_key_nor_a_digest() -> None:
 # --- headers --------------------------------------------------------------------------------------------------------
 
 
+def as_sent(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers]
+
+
 @pytest.mark.parametrize(
     ("headers", "api_key"),
     [
@@ -161,7 +165,7 @@ def test_what_is_printed_holds_neither_a_key_nor_a_digest() -> None:
     ],
 )
 def test_where_keys_travel(headers: list[tuple[str, str]], api_key: str | None) -> None:
-    assert carried_key(headers) == api_key
+    assert carried_key(as_sent(headers)) == api_key
 
 
 def test_of_two_keys_that_differ_the_bearer_counts_alone() -> None:
@@ -169,6 +173,6 @@ def test_of_two_keys_that_differ_the_bearer_counts_alone() -> None:
     ring = KeyRing({ACME_DIGEST: "acme", key_digest("sk-bolt"): "bolt"})
     sent = [("x-api-key", "sk-bolt"), ("Authorization", "Bearer sk-acme")]
     for headers in (sent, sent[::-1]):
-        assert ring.tenant_of(carried_key(headers)) == "acme"
+        assert ring.tenant_of(carried_key(as_sent(headers))) == "acme"
     with pytest.raises(AuthenticationFailed):  # a good key elsewhere does not make up for it
-        ring.tenant_of(carried_key([("x-api-key", "sk-bolt"), ("Authorization", "Bearer sk-wrong")]))
+        ring.tenant_of(carried_key(as_sent([("x-api-key", "sk-bolt"), ("Authorization", "Bearer sk-wrong")])))

@@ -9,6 +9,10 @@ QUEUE = "gateway/scheduling/ready_queue.py"
 ACCOUNTS = "gateway/scheduling/accounts.py"
 APPLICATIONS = "gateway/scheduling/applications.py"
 DISPATCHER = "gateway/scheduling/dispatcher.py"
+LANES = "gateway/scheduling/lanes.py"
+QUOTAS = "gateway/scheduling/quotas.py"
+METERING = "gateway/scheduling/metering.py"
+SHEDDING = "gateway/scheduling/shedding.py"
 
 UNITS = "tests/scheduling"
 SCHEDULER_HISTORIES = "tests/properties/test_scheduler_histories.py"
@@ -80,8 +84,8 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": QUEUE,
-        "old": "            self._put((rank, application_id, arrival, call_id))",
-        "new": "            self._put((rank, application_id, next(self._arrivals), call_id))",
+        "old": "            self.put((rank, application_id, arrival, call_id))",
+        "new": "            self.put((rank, application_id, next(self._arrivals), call_id))",
         "why": "a re-ranked call loses its place among its equals",
         "tests": UNITS,
     },
@@ -140,5 +144,89 @@ FAULTS: list[dict[str, str]] = [
         "new": "pass",
         "why": "an application whose call left the queue is never closed",
         "tests": CALL_HISTORIES,
+    },
+    {
+        "file": LANES,
+        "old": "                if lane == COMMON or self._has_room(lane):",
+        "new": "                if True:",
+        "why": "caps on running calls hold nobody back",
+        "tests": UNITS,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "                queue.reopen(tenant)",
+        "new": "                pass",
+        "why": "calls behind a cap wait on when one of their tenant's has ended",
+        "tests": UNITS,
+    },
+    {
+        "file": LANES,
+        "old": "            self._closed.discard(lane)\n            self._head_of",
+        "new": "            self._head_of",
+        "why": "a lane that was emptied while closed never opens again",
+        "tests": "tests/scheduling/test_lanes.py",
+    },
+    {
+        "file": QUOTAS,
+        "old": "        over = self.level + self.held + min(amount, quota) - quota",
+        "new": "        over = self.level + min(amount, quota) - quota",
+        "why": "a burst overshoots a quota without bound: what runs does not count",
+        "tests": UNITS,
+    },
+    {
+        "file": QUOTAS,
+        "old": "max(0.0, level + bucket.unsent)",
+        "new": "max(0.0, level)",
+        "why": "what was used while the ledger answered is forgotten",
+        "tests": UNITS,
+    },
+    {
+        "file": QUOTAS,
+        "old": "        account.tokens.unsent = account.kv_token_time.unsent = 0.0\n",
+        "new": "",
+        "why": "every second tells everything again",
+        "tests": UNITS,
+    },
+    {
+        "file": METERING,
+        "old": "charge.service - by_formula",
+        "new": "charge.service",
+        "why": "a call is charged by formula and by the engine's account",
+        "tests": UNITS,
+    },
+    {
+        "file": SHEDDING,
+        "old": "if self._current[entry[2]][1] >= num_bytes",
+        "new": "if True",
+        "why": "an older and smaller call gives way to a larger one",
+        "tests": UNITS,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "        self._bodies.remove(entry.call.call_id)\n",
+        "new": "",
+        "why": "a call that was dispatched is shed",
+        "tests": UNITS,
+    },
+    {
+        "file": "gateway/scheduling/retry_after.py",
+        "old": "        refused.add(now)\n",
+        "new": "",
+        "why": "however many are refused, all are told to come back at once",
+        "tests": UNITS,
+    },
+    {
+        "file": "gateway/scheduling/application_desk.py",
+        "old": "min(declared, of_tenant)",
+        "new": "declared",
+        "why": "whoever declares a weight takes the share it likes",
+        "tests": UNITS,
+    },
+    {
+        "file": "gateway/scheduling/usage_feed.py",
+        "old": "                self._untold.popleft()\n",
+        "new": "                self._untold.popleft()\n                self._untold.clear()\n",
+        "why": "of many tenants only the first few hundred are told",
+        "tests": UNITS,
     },
 ]

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: every call ends once, dispatch is in order, nothing is left over."""
+"""Whatever happens in whatever order: every call ends once, dispatch is in order and within caps, nothing is left."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -6,6 +6,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from gateway.fairness.policies import POLICY_NAMES
 from gateway.fairness.units import ApplicationId, Tokens
+from gateway.identity.terms import TenantTerms
 from gateway.scheduling.events import (
     ApplicationForgotten,
     CallAnswering,
@@ -16,14 +17,21 @@ from gateway.scheduling.events import (
     DrainBegan,
     End,
     EngineLost,
+    EngineReported,
     Event,
     Rerank,
+    RunningElsewhere,
     TimePassed,
 )
 from gateway.scheduling.model import Outcome, Usage
 from tests.scheduling.builders import call, make_scheduler, ranked, report
 
-APPLICATIONS = [f"a{i}" for i in range(4)]
+TENANT_OF = {"a0": "capped", "a1": "capped", "a2": "free", "a3": "few"}
+APPLICATIONS = list(TENANT_OF)
+TERMS = {
+    "capped": TenantTerms(max_running_calls=2),
+    "few": TenantTerms(max_running_calls=1, max_waiting_calls=1),
+}
 ENGINES = ["e1", "e2"]
 MODELS = ["m", "n"]
 
@@ -31,13 +39,15 @@ MODELS = ["m", "n"]
 class Histories(RuleBasedStateMachine):
     @initialize(policy=st.sampled_from(POLICY_NAMES), margin=st.integers(1, 3))
     def begin(self, policy: str, margin: int) -> None:
-        self.scheduler = make_scheduler(policy, tuple(ENGINES), margin=margin, max_calls=6)  # type: ignore[arg-type]
+        self.scheduler = make_scheduler(policy, tuple(ENGINES), margin=margin, max_calls=6, terms=TERMS)  # type: ignore[arg-type]
         self.now = 0.0
         self.ended: dict[str, Outcome] = {}
         self.dispatched: dict[str, str] = {}
         self.waiting: set[str] = set()
         self.count = 0
         self.models: dict[str, str] = {}
+        self.tenants: dict[str, str] = {}
+        self.elsewhere: dict[str, int] = {}
 
     calls: Bundle[str] = Bundle("calls")
 
@@ -52,19 +62,31 @@ class Histories(RuleBasedStateMachine):
                     self.dispatched.pop(call_id, None)
                 case Dispatch(call_id, engine):
                     assert call_id in self.waiting, "dispatched what does not wait"
+                    assert self.has_room(self.tenants[call_id]), "dispatched beyond a cap"
                     self.waiting.remove(call_id)
                     self.dispatched[call_id] = engine
-                    self.check_order(decision)
                 case Rerank(engine, ranks):
                     assert engine in self.dispatched.values()
                     assert all(rank >= 0 for rank in ranks.values())
+        for decision in decisions:
+            if isinstance(decision, Dispatch):
+                self.check_order(decision)
+        if isinstance(event, EngineReported | CallEnded | RunningElsewhere):
+            self.check_nobody_is_left_out()
         return decisions
 
     def check_order(self, dispatch: Dispatch) -> None:
-        """Nobody of the same model is left waiting who ranks before it."""
-        queue = self.scheduler._queues.get(self.models[dispatch.call_id])
-        first = queue.first() if queue is not None else None
-        assert first is None or dispatch.rank <= first[1]
+        """Nobody of the same model is left waiting who ranks before it and whose tenant has room."""
+        lanes = self.scheduler._queues.get(self.models[dispatch.call_id])
+        keys = [key for queue in lanes._lanes.values() for key in queue.all_keys()] if lanes is not None else []
+        assert all(dispatch.rank <= rank for rank, _, _, call_id in keys if self.has_room(self.tenants[call_id]))
+
+    def running(self, tenant: str) -> int:
+        return sum(self.tenants[call_id] == tenant for call_id in self.dispatched)
+
+    def has_room(self, tenant: str) -> bool:
+        cap = TERMS[tenant].max_running_calls if tenant in TERMS else None
+        return cap is None or self.running(tenant) + self.elsewhere.get(tenant, 0) < cap
 
     @rule(name=st.sampled_from(APPLICATIONS), finish=st.integers(0, 5), service=st.integers(0, 300))
     def rank(self, name: str, finish: int, service: int) -> None:
@@ -75,7 +97,7 @@ class Histories(RuleBasedStateMachine):
         name=st.sampled_from(APPLICATIONS),
         prompt=st.integers(1, 400),
         model=st.sampled_from(MODELS),
-        patience=st.integers(1, 50),
+        patience=st.integers(0, 50),
     )
     def arrive(self, name: str, prompt: int, model: str, patience: int) -> str:
         self.count += 1
@@ -83,7 +105,9 @@ class Histories(RuleBasedStateMachine):
         self.tell(ranked(name, float(self.count % 3)))
         self.waiting.add(call_id)
         self.models[call_id] = model
-        arrived = call(call_id, name, prompt=prompt, at=self.now, deadline=self.now + patience, model=model)
+        tenant = self.tenants[call_id] = TENANT_OF[name]
+        deadline = self.now + patience
+        arrived = call(call_id, name, prompt=prompt, at=self.now, deadline=deadline, model=model, tenant=tenant)
         self.tell(CallArrived(arrived))
         return call_id
 
@@ -132,6 +156,11 @@ class Histories(RuleBasedStateMachine):
         self.now += seconds
         self.tell(TimePassed())
 
+    @rule(calls=st.dictionaries(st.sampled_from(list(TERMS)), st.integers(0, 2)))
+    def others_run(self, calls: dict[str, int]) -> None:
+        self.elsewhere = calls
+        self.tell(RunningElsewhere(calls))
+
     @rule(name=st.sampled_from(APPLICATIONS))
     def forget(self, name: str) -> None:
         self.tell(ApplicationForgotten(ApplicationId(name)))
@@ -145,6 +174,19 @@ class Histories(RuleBasedStateMachine):
         counts = [self.scheduler.counts(ApplicationId(name)) for name in APPLICATIONS]
         assert sum(waiting for waiting, _ in counts) == len(self.waiting)
         assert sum(running for _, running in counts) == len(self.dispatched)
+        assert sum(self.tenants[call_id] == "few" for call_id in self.waiting) <= 1
+        capped = {self.tenants[call_id] for call_id in [*self.waiting, *self.dispatched]} & set(TERMS)
+        assert self.scheduler.running_of_capped() == {tenant: self.running(tenant) for tenant in capped}
+
+    def check_nobody_is_left_out(self) -> None:
+        """An engine that would admit the first of those with room has had it."""
+        for model, lanes in self.scheduler._queues.items():
+            keys = sorted(key for queue in lanes._lanes.values() for key in queue.all_keys())
+            first = next((key for key in keys if self.has_room(self.tenants[key[3]])), None)
+            if first is not None:
+                serving = [window for window in self.scheduler._engines.values() if model in window.models]
+                entry = self.scheduler._entries[first[3]]
+                assert not any(window.is_up and window.admits(entry.call, first[0]) for window in serving)
 
     def teardown(self) -> None:
         """The end of every history: drain, and let what runs finish. Nothing may be left."""
@@ -159,6 +201,7 @@ class Histories(RuleBasedStateMachine):
         assert (self.scheduler.num_waiting, self.scheduler.num_dispatched) == (0, 0)
         assert not self.scheduler._applications
         assert not self.scheduler._queues
+        assert not self.scheduler._tenants._calls
         assert all(not window.in_flight for window in self.scheduler._engines.values())
 
 

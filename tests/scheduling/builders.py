@@ -1,7 +1,10 @@
 """Small builders, so that a test says only what matters to it."""
 
+from collections.abc import Mapping
+
 from gateway.fairness.policies import PolicyName, policy_named
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
+from gateway.identity.terms import NO_LIMITS, TenantTerms
 from gateway.ports import EngineState
 from gateway.scheduling.admission import Limits
 from gateway.scheduling.events import ApplicationRanked, EngineReported
@@ -54,6 +57,7 @@ def call(
     model: str = "m",
     max_tokens: int | None = None,
     size: int = 10,
+    tenant: str = "",
 ) -> Call:
     return Call(
         call_id,
@@ -65,6 +69,7 @@ def call(
         None if max_tokens is None else Tokens(max_tokens),
         KvTokenTime(float(prompt)),
         size,
+        tenant,
     )
 
 
@@ -76,6 +81,14 @@ def make_scheduler(
     max_calls: int = 1000,
     max_bytes: int = 10**6,
     grace_s: float = 5.0,
+    terms: Mapping[str, TenantTerms] | None = None,
 ) -> Scheduler:
-    limits = Limits(max_calls, max_bytes)
-    return Scheduler(policy_named(policy), engines, limits=limits, margin=margin, unreachable_grace_s=grace_s)
+    of_tenants = {} if terms is None else terms
+    return Scheduler(
+        policy_named(policy),
+        engines,
+        limits=Limits(max_calls, max_bytes),
+        margin=margin,
+        unreachable_grace_s=grace_s,
+        terms_of=lambda tenant: of_tenants.get(tenant, NO_LIMITS),
+    )

@@ -1,0 +1,76 @@
+"""What a tenant has used, and what it may use: its own only."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+
+from gateway.http.schemas import REFUSALS
+from gateway.identity import Keys, carried_key
+from gateway.scheduling.dispatcher import Dispatcher
+from gateway.scheduling.tenant_usage import UsageTotals
+
+
+class Totals(BaseModel):
+    calls: dict[str, int] = Field(description="By how they ended.")
+    prompt_tokens: int
+    completion_tokens: int
+    kv_token_time: float = Field(description="token·iterations, of settled calls.")
+
+
+class Limits(BaseModel):
+    """null: no limit of its own."""
+
+    weight: int = Field(description="Of each application, in thousandths.")
+    max_running_calls: int | None
+    max_waiting_calls: int | None
+    tokens_per_minute: int | None
+    kv_token_time_per_hour: float | None
+
+
+class Usage(BaseModel):
+    """Counted in the gateway process that answers."""
+
+    tenant: str
+    since: float = Field(description="Unix seconds.")
+    total: Totals
+    today: Totals = Field(description="UTC.")
+    this_hour: Totals
+    limits: Limits
+
+
+def tenants_router(dispatcher: Dispatcher, keys: Keys) -> APIRouter:
+    router = APIRouter(prefix="/v1/usage", tags=["tenants"], responses=REFUSALS)
+
+    def tenant_of(request: Request) -> str:
+        return keys.tenant_of(carried_key(request.headers.raw))
+
+    @router.get("")
+    async def read_usage(tenant: Annotated[str, Depends(tenant_of)]) -> Usage:
+        """What your key's tenant has used, and its limits."""
+        used, terms = dispatcher.usage_of(tenant), keys.terms_of(tenant)
+        return Usage(
+            tenant=tenant,
+            since=used.since,
+            total=_totals(used.total),
+            today=_totals(used.today),
+            this_hour=_totals(used.this_hour),
+            limits=Limits(
+                weight=terms.weight,
+                max_running_calls=terms.max_running_calls,
+                max_waiting_calls=terms.max_waiting_calls,
+                tokens_per_minute=terms.tokens_per_minute,
+                kv_token_time_per_hour=terms.kv_token_time_per_hour,
+            ),
+        )
+
+    return router
+
+
+def _totals(totals: UsageTotals) -> Totals:
+    return Totals(
+        calls={str(outcome): count for outcome, count in totals.calls.items()},
+        prompt_tokens=totals.prompt_tokens,
+        completion_tokens=totals.completion_tokens,
+        kv_token_time=totals.kv_token_time,
+    )
