@@ -18,7 +18,7 @@ from gateway.clock import SteadyClock
 from gateway.engines.vllm import VllmEngine
 from gateway.fairness.units import KvTokenTime
 from gateway.http.app import create_http_app
-from gateway.identity import KindRegistry
+from gateway.identity import Keys, KindRegistry
 from gateway.key_place import make_key_watch
 from gateway.key_watch import KeyWatch
 from gateway.learning.learning import Learning
@@ -48,6 +48,7 @@ _SLOW_S = 10.0
 class Gateway:
     app: ASGIApp
     dispatcher: Dispatcher
+    keys: Keys
     failed: asyncio.Event
     """Set when the dispatcher's own tasks broke down: the process cannot serve and should end."""
 
@@ -100,7 +101,7 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
             await watch.aclose()
 
     app = create_http_app(dispatcher, watch.keys, links, settings, metrics, lifespan=lifespan)
-    return Gateway(app, dispatcher, failed)
+    return Gateway(app, dispatcher, watch.keys, failed)
 
 
 def create_app(settings: Settings) -> ASGIApp:

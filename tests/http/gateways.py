@@ -8,16 +8,16 @@ from typing import Any
 import httpx
 import uvicorn
 
-from gateway.composition import compose
-from gateway.scheduling.dispatcher import Dispatcher
+from gateway.composition import Gateway, compose
 from gateway.settings import Settings, load_settings
 from tests.fakes.engine import FakeVllm
 
 
 class RunningGateway:
-    def __init__(self, url: str, dispatcher: Dispatcher, client: httpx.AsyncClient) -> None:
+    def __init__(self, url: str, gateway: Gateway, client: httpx.AsyncClient) -> None:
         self.url = url
-        self.dispatcher = dispatcher
+        self.dispatcher = gateway.dispatcher
+        self.keys = gateway.keys
         self.client = client
 
     async def post(self, path: str, json: object = None, **options: Any) -> httpx.Response:
@@ -45,7 +45,7 @@ async def running_gateway(*engines: FakeVllm, **groups: dict[str, object]) -> As
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-            running = RunningGateway(url, gateway.dispatcher, client)
+            running = RunningGateway(url, gateway, client)
             await until(lambda: len(gateway.dispatcher.models()) == len({m for e in engines for m in e.models}))
             yield running
     finally:

@@ -63,3 +63,8 @@ def test_a_field_that_says_something(value: object, text: str) -> None:
 @pytest.mark.parametrize("value", [None, "", " \t", 1, 1.5, True, ["a"], {"id": "a"}])
 def test_a_field_that_says_nothing(value: object) -> None:
     assert said(value) is None
+
+
+def test_headers_may_come_by_name_already() -> None:
+    by_name = Evidence.of(RequestFacts("/v1/models", {"x-thing": "A"}, "call-1"))
+    assert by_name == evidence(("X-Thing", "A"))

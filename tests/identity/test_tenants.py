@@ -176,3 +176,10 @@ def test_of_two_keys_that_differ_the_bearer_counts_alone() -> None:
         assert ring.tenant_of(carried_key(as_sent(headers))) == "acme"
     with pytest.raises(AuthenticationFailed):  # a good key elsewhere does not make up for it
         ring.tenant_of(carried_key(as_sent([("x-api-key", "sk-bolt"), ("Authorization", "Bearer sk-wrong")])))
+
+
+def test_only_a_ring_without_keys_is_open() -> None:
+    assert KeyRing().is_open
+    assert LiveKeys(KeyRing()).is_open
+    assert not KeyRing({}).is_open
+    assert not UnreadKeys(KeyRing()).is_open  # there may be keys, which nobody has seen yet
