@@ -69,8 +69,8 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": "gateway/identity/evidence.py",
-        "old": "in reversed(facts.headers) if value",
-        "new": "in facts.headers if value",
+        "old": "in reversed(headers) if value}",
+        "new": "in headers if value}",
         "why": "the last duplicate of a header counts",
         "tests": "tests/identity/test_evidence.py",
     },
@@ -108,13 +108,6 @@ FAULTS: list[dict[str, str]] = [
         "new": "return self.is_final",
         "why": "a child's end, or one call charged to a parent, closes the parent",
         "tests": "tests/identity/test_resolve.py",
-    },
-    {
-        "file": "gateway/identity/steering.py",
-        "old": " or lowered.startswith(STEERING_PREFIXES)",
-        "new": "",
-        "why": "x-vllm-priority reaches the engine: a client orders itself to the front",
-        "tests": "tests/identity/test_steering.py",
     },
     {
         "file": "gateway/identity/links.py",

@@ -84,8 +84,8 @@ FAULTS = [
     },
     {
         "file": "gateway/engines/vllm.py",
-        "old": '_, text = await self._answer("GET", "/server_info?config_format=json", [], b"")',
-        "new": 'text = await self._find("/server_info?config_format=json", []) or b""',
+        "old": '_, text = await self._answer("GET", "/server_info?config_format=json", self._open_to_all, b"")',
+        "new": 'text = await self._find("/server_info?config_format=json", self._open_to_all) or b""',
         "why": "an engine whose development route fails would be called lost",
         "tests": "tests/engines/test_vllm.py",
     },

@@ -42,8 +42,8 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": SCHEDULER,
-        "old": "            if not open_to_it:\n                break",
-        "new": "            if not open_to_it:\n                queue.remove(call_id)\n                continue",
+        "old": "len(aside) == MAX_ASIDE:\n                    break",
+        "new": "len(aside) == MAX_ASIDE:\n                    queue.remove(call_id)\n                    continue",
         "why": "a call that does not fit is lost and the next slips past",
         "tests": UNITS,
     },
@@ -147,7 +147,7 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": LANES,
-        "old": "                if lane == COMMON or self._has_room(lane):",
+        "old": "                if lane == COMMON or (lane != ASIDE and self._has_room(lane)):",
         "new": "                if True:",
         "why": "caps on running calls hold nobody back",
         "tests": UNITS,
