@@ -206,9 +206,12 @@ class ClientConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
         self._began_at = self._listening.now
-        if not self.pipeline and not self.transport.is_closing():
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+        else:  # the same, but for a timer: `check` closes what is idle
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
             self._listening.has_no_call(self)
 
     def _flaw_of_head(self) -> tuple[int, str] | None:

@@ -54,7 +54,9 @@ class ServerSettings(Group):
 
 
 class EngineSettings(Group):
-    urls: Annotated[tuple[str, ...], NoDecode] = Field((), description="Base URLs of the vLLM servers, by commas.")
+    urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), repr=False, description="Base URLs of the vLLM servers, by commas."
+    )
     token: str | None = Field(
         None, repr=False, description="Token of the patch's own routes (JUSTITIA_ENGINE_TOKEN there)."
     )
@@ -79,7 +81,7 @@ class EngineSettings(Group):
         for url in urls:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{url!r} is not an http(s) URL")
+                raise ValueError("not an http(s) URL")
         if len(set(urls)) < len(urls):
             raise ValueError("an engine is named twice")
         return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
@@ -240,8 +242,9 @@ ENGINE_SIDE_VARIABLES = frozenset({"JUSTITIA_ENGINE_TOKEN", "JUSTITIA_ENGINE_TRA
 """Read by the engine's patch, not by the gateway."""
 
 
-_SECRETS = frozenset({"redis_url", "token", "api_key"})
-"""Not shown in an error's line: a URL may hold a password."""
+def _may_be_secret(name: str, value: object) -> bool:
+    """Also where it is misspelt, and where a URL names a user."""
+    return any(word in name for word in ("token", "key", "secret", "password", "redis")) or "@" in str(value)
 
 
 class ImpossibleSetting(ValueError):
@@ -258,7 +261,7 @@ def load_settings(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        value = "(not shown)" if first["loc"][-1] in _SECRETS else repr(first["input"])
+        value = "(not shown)" if _may_be_secret(name, first["input"]) else repr(first["input"])
         raise ImpossibleSetting(f"setting {name} = {value}: {first['msg']}") from error
     except (OSError, tomllib.TOMLDecodeError, SettingsError) as error:
         raise ImpossibleSetting(f"settings: {error}") from error

@@ -21,6 +21,11 @@ STEERING_FIELDS = frozenset(
 """vLLM: order, extra arguments of plugins (ours is one), session affinity, the engine's own id of the call (which is
 also that of a stored response, so a client could write over another's), and transfers of other servers' caches."""
 
+MAX_BRACKETS = 500_000
+"""Arrays and objects take twenty times as much memory as text: 30 MiB of `[],` would be 740 MiB, and take seconds to
+read. Brackets in texts count too; a text with so many fits into no model."""
+_UNCOUNTED_BYTES = 2**20
+
 _ASK_FOR_USAGE = b',"stream_options":{"include_usage":true}}'
 
 
@@ -41,6 +46,8 @@ class CallBody:
 
 def read_object(body: bytes) -> dict[str, Any]:
     """Raises InvalidRequest for what is no JSON object."""
+    if len(body) > _UNCOUNTED_BYTES and body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+        raise InvalidRequest(f"The body has more than {MAX_BRACKETS:,} opening brackets.")
     try:
         fields = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -44,6 +44,18 @@ class Calls:
         # Who pays is known before a body is read: a stranger's is none of ours.
         tenant = self._keys.tenant_of(carried_key(exchange.raw_headers))
         exchange.name_tenant(tenant)
+        body, request, notes = await self._read(exchange, api, tenant)
+        async with ClientWatch(exchange.receive) as watch:
+            try:
+                last_bytes = await self._carry_out(exchange, api, body, request, notes)
+            except TryElsewhere as failure:
+                again = replace(request, call_id=exchange.next_call_id(), avoids=failure.engine)
+                last_bytes = await self._carry_out(exchange, api, body, again, notes)
+            watch.stop()
+            await exchange.write(last_bytes, is_last=True)
+
+    async def _read(self, exchange: Exchange, api: Api, tenant: str) -> tuple[CallBody, CallRequest, AnswerNotes]:
+        """Its body parsed is needed no longer than this takes, and takes several times the memory of its bytes."""
         raw_body = await exchange.read_body(self._settings.server.max_body_bytes)
         fields = read_object(raw_body)
         identity, notes = await self._identify(exchange, tenant, fields)
@@ -66,14 +78,7 @@ class Calls:
             shape=body.prompt.shape,
             wants=home,
         )
-        async with ClientWatch(exchange.receive) as watch:
-            try:
-                last_bytes = await self._carry_out(exchange, api, body, request, notes)
-            except TryElsewhere as failure:
-                again = replace(request, call_id=exchange.next_call_id(), avoids=failure.engine)
-                last_bytes = await self._carry_out(exchange, api, body, again, notes)
-            watch.stop()
-            await exchange.write(last_bytes, is_last=True)
+        return body, request, notes
 
     async def _carry_out(
         self, exchange: Exchange, api: Api, body: CallBody, request: CallRequest, notes: AnswerNotes

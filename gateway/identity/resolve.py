@@ -5,6 +5,7 @@ links it wants to know, is told what is known of them, and answers. After that i
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from gateway.identity.answers import Answer, AnswerReader
 from gateway.identity.clues import Clue, body_clue, conversation_in, trace_clue
@@ -62,7 +63,8 @@ class Inquiry:
         )
 
     def links(self, identity: Identity) -> dict[LinkKey, str]:
-        """What the call leaves as it arrives: to be noted before it waits, for others may be on their way."""
+        """What the call leaves as it arrives: to be noted before it waits, for others may be on their way. The last
+        that is asked of its body, which is let go: parsed, it takes several times the memory of its bytes."""
         root, links = _root_name(identity), {}
         if identity.root != identity.application_id and identity.rule != "none":
             links[link_key("family", self._tenant, identity.application)] = root
@@ -72,6 +74,7 @@ class Inquiry:
             conversation = conversation_in(self._evidence.fields)
             if conversation is not None:
                 links[link_key("conversation", self._tenant, conversation)] = root
+        self._evidence = replace(self._evidence, fields={})
         return links
 
     def answer_reader(self, identity: Identity) -> AnswerReader | None:
