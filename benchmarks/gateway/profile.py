@@ -81,7 +81,7 @@ def _profiled(program: Path, args: argparse.Namespace) -> tuple[dict[str, int], 
         output = folder / "stacks"
         if sampler.returncode or not output.exists():
             raise RuntimeError(f"py-spy: {said.strip()[-300:]}")
-        return collapsed(output.read_text().splitlines()), seen
+        return collapsed(output.read_text(errors="replace").splitlines()), seen
 
 
 def _sampling(program: Path, target: Standing, folder: Path, seconds: float) -> "subprocess.Popen[str]":

@@ -84,10 +84,13 @@ class Calls:
         self, exchange: Exchange, api: Api, body: CallBody, request: CallRequest, notes: AnswerNotes
     ) -> bytes:
         """All but the end of the answer, which is returned."""
-        async with self._comments(exchange, body) as comments, self._dispatcher.call(request) as lease:
+        interval_s = self._settings.server.stream_comment_interval_s
+        if interval_s is None or not body.is_stream:
+            async with self._dispatcher.call(request) as lease:
+                return await self._forward(exchange, api, body, lease, notes)
+        standing = lambda: self._dispatcher.waiting(request.call_id)  # noqa: E731
+        async with WaitingComments(exchange, interval_s, standing) as comments, self._dispatcher.call(request) as lease:
             await comments.stop()
-            notes.engine = lease.engine.name
-            exchange.dispatched(lease.virtual_finish_time, lease.queue_s)
             return await self._forward(exchange, api, body, lease, notes)
 
     async def _identify(
@@ -106,11 +109,9 @@ class Calls:
         self._metrics.identity(identity.rule)
         return identity, AnswerNotes(inquiry, identity, self._links)
 
-    def _comments(self, exchange: Exchange, body: CallBody) -> WaitingComments:
-        interval_s = self._settings.server.stream_comment_interval_s if body.is_stream else None
-        return WaitingComments(exchange, interval_s, lambda: self._dispatcher.waiting(exchange.call_id))
-
     async def _forward(self, exchange: Exchange, api: Api, body: CallBody, lease: Lease, notes: AnswerNotes) -> bytes:
+        notes.engine = lease.engine.name
+        exchange.dispatched(lease.virtual_finish_time, lease.queue_s)
         request = EngineRequest(
             method="POST",
             path=api.engine_path,

@@ -15,9 +15,9 @@ _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"ca
 
 
 class WaitingComments:
-    """Sends one every `interval_s` until `stop`. None: never."""
+    """Sends one every `interval_s` until `stop`."""
 
-    def __init__(self, exchange: Exchange, interval_s: float | None, standing: Callable[[], Waiting | None]) -> None:
+    def __init__(self, exchange: Exchange, interval_s: float, standing: Callable[[], Waiting | None]) -> None:
         self._exchange = exchange
         self._interval_s = interval_s
         self._standing = standing
@@ -25,14 +25,13 @@ class WaitingComments:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "WaitingComments":
-        if self._interval_s is not None:
-            self._start = asyncio.get_running_loop().call_later(self._interval_s, self._begin, self._interval_s)
+        self._start = asyncio.get_running_loop().call_later(self._interval_s, self._begin)
         return self
 
     async def stop(self) -> None:
         """Nothing is sent by it after this."""
-        if self._start is not None:
-            self._start.cancel()
+        assert self._start is not None
+        self._start.cancel()
         if self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -43,16 +42,16 @@ class WaitingComments:
     ) -> None:
         await self.stop()
 
-    def _begin(self, interval_s: float) -> None:
-        self._task = asyncio.create_task(self._send_for_ever(interval_s))
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._send_for_ever())
 
-    async def _send_for_ever(self, interval_s: float) -> None:
+    async def _send_for_ever(self) -> None:
         while (standing := self._standing()) is not None:
             if not self._exchange.has_begun:
                 self._exchange.is_event_stream = True
                 await self._exchange.begin(200, _STREAM_HEADERS)
             await self._exchange.write(_comment(standing))
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(self._interval_s)
 
 
 def _comment(standing: Waiting) -> bytes:
