@@ -187,7 +187,7 @@ async def test_training_that_cannot_be_started_stops_nothing(
         ([], "say --out DIR, --publish or both"),
         (["--publish"], "0 applications are too few"),
         (["--traces", "/none", "--out", "x"], "No such file"),
-        (["--publish", "--redis", "rubbish"], "rubbish"),
+        (["--publish", "--redis", "rubbish"], "a Redis URL begins with"),
         (["--publish", "--redis", "unix:///none"], "cannot be used"),
         (["--publish", "--config", "/none"], "no such file"),
     ],
