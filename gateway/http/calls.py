@@ -25,8 +25,8 @@ from gateway.scheduling.model import CallRequest
 from gateway.settings import Settings
 
 _MAX_LEFT_OPEN = 20_000
-"""Applications known here: from so many on, unnamed calls end theirs at once instead of when it has been idle. Some
-3 KiB each; what continues one of them all the same opens it again."""
+"""Applications known here: from so many on, unnamed calls end theirs at once instead of when it has been idle.
+What continues one of them all the same opens it again."""
 
 
 class Calls:
