@@ -17,10 +17,10 @@ fi
 
 # A GPU build where there is a GPU, the CPU build elsewhere. (Never both: they provide the same package.)
 if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then
-  extras="dev,demo,clients,figures,predictor,comparison,engine"
+  extras="dev,demo,clients,figures,dashboards,predictor,tracing,comparison,engine"
   engine_options=(--torch-backend auto)
 else
-  extras="dev,demo,clients,figures,predictor,comparison,engine-cpu"
+  extras="dev,demo,clients,figures,dashboards,predictor,tracing,comparison,engine-cpu"
   engine_options=("${torch_source[@]}" --override deploy/engine-cpu-overrides.txt)
 fi
 
