@@ -24,6 +24,7 @@ OPERATIONS = [
     "GET /readyz",
     "GET /v1/applications",
     "GET /v1/applications/{name}",
+    "GET /v1/overview",
     "GET /v1/usage",
     "POST /v1/applications",
     "POST /v1/applications/{name}/close",
