@@ -1,0 +1,214 @@
+"""A call that has ended, as spans: names and attributes by OpenTelemetry's conventions for generative AI, and ours.
+
+Times of a report are on the dispatcher's clock; spans have the time of day. The end of the call is both, so all its
+times are moved by the same amount and stay consistent.
+
+Most of what a span says, another said before: those parts are kept as bytes, the latest few thousand of them.
+"""
+
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from gateway.call_report import Attempt, CallReport
+from gateway.scheduling.model import Outcome
+from gateway.tracing.wire import attribute, attributes, delimited, double_attribute, fixed32, fixed64, number
+
+MAX_PROMPT_CHARS = 4096
+MAX_MODEL_CHARS = 256
+"""A client may name any model."""
+
+OPERATIONS = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "chat",
+    "/v1/messages": "chat",
+    "/v1/completions": "text_completion",
+    "/v1/embeddings": "embeddings",
+}
+"""`gen_ai.operation.name` by route."""
+
+_ATTRIBUTE, _SPANS = 9, 2
+_TIMES = struct.Struct("<BQBQ").pack
+_START, _END = 7 << 3 | 1, 8 << 3 | 1
+_SAMPLED, _KNOWN_REMOTE, _IS_REMOTE = 0x01, 0x100, 0x200
+_FIRST_BYTE = delimited(2, b"first byte")
+
+_INTERNAL, _SERVER, _CLIENT = number(6, 1), number(6, 2), number(6, 3)
+_LOCAL_PARENT, _REMOTE_PARENT = (fixed32(16, _SAMPLED | _KNOWN_REMOTE | more) for more in (0, _IS_REMOTE))
+
+_queue_ms = double_attribute(_ATTRIBUTE, "justitia.queue_ms")
+_rank = double_attribute(_ATTRIBUTE, "justitia.rank")
+_virtual_finish_time = double_attribute(_ATTRIBUTE, "justitia.virtual_finish_time")
+
+
+class CallSpans:
+    """Of one call, with the ids that its engines were told."""
+
+    def __init__(
+        self, trace_id: bytes, span_id: bytes, parent_id: bytes, state: str, engine_ids: Sequence[bytes]
+    ) -> None:
+        self._of_all = delimited(1, trace_id) + (delimited(3, state.encode()) if state else b"")
+        self._span_id = delimited(2, span_id)
+        self._as_parent = delimited(4, span_id)
+        self._parent = delimited(4, parent_id) + _REMOTE_PARENT if parent_id else _LOCAL_PARENT
+        self._engine_ids = engine_ids
+
+    def encoded(
+        self, report: CallReport, ended_ns: int, new_ids: Sequence[bytes], *, keeps_text: bool
+    ) -> tuple[int, bytes]:
+        """(how many, repeated ScopeSpans.spans). `new_ids`: one for each attempt."""
+        shift_ns = ended_ns - int(report.ended_at * 1e9)
+        spans = [self._server(report, shift_ns, keeps_text)]
+        engine_ids = iter(self._engine_ids)
+        for attempt, queue_id in zip(report.attempts, new_ids, strict=True):
+            call_id = attribute(_ATTRIBUTE, "justitia.call.id", attempt.call_id)
+            spans.append(self._queue(attempt, queue_id, shift_ns, call_id))
+            if attempt.dispatched_at is not None and (engine_id := next(engine_ids, None)) is not None:
+                spans.append(self._engine(attempt, engine_id, shift_ns, call_id))
+        return len(spans), b"".join(spans)
+
+    def _server(self, report: CallReport, shift_ns: int, keeps_text: bool) -> bytes:
+        identity, last = report.identity, report.attempts[-1] if report.attempts else None
+        code = report.code or (str(report.status) if report.status >= 500 else None)
+        parts = [
+            self._of_all,
+            self._span_id,
+            self._parent,
+            _of_call(
+                report.route, None if last is None else last.model[:MAX_MODEL_CHARS], report.outcome, report.status
+            ),
+            _times(report.began_at, report.ended_at, shift_ns),
+            _queue_ms(1000 * report.queue_s),
+            attribute(_ATTRIBUTE, "justitia.request.id", report.request_id),
+        ]
+        if report.tenant_class is not None:
+            kind = last.kind if last is not None else identity.kind if identity is not None else None
+            known = (None, None) if identity is None else (identity.application_id, identity.rule)
+            parts.append(_of_application(report.tenant_class, kind if identity is not None else None, *known))
+        if last is not None:
+            parts += _of_attempt(last)
+            if keeps_text and last.text:
+                parts.append(attribute(_ATTRIBUTE, "justitia.prompt", last.text[:MAX_PROMPT_CHARS]))
+        if code is not None:
+            parts.append(_error(code))
+        return delimited(_SPANS, b"".join(parts))
+
+    def _queue(self, attempt: Attempt, queue_id: bytes, shift_ns: int, call_id: bytes) -> bytes:
+        is_dispatched = attempt.dispatched_at is not None
+        until = attempt.ended_at if attempt.dispatched_at is None else attempt.dispatched_at
+        parts = [
+            self._of_all,
+            delimited(2, queue_id),
+            self._as_parent,
+            _OF_QUEUE,
+            _times(attempt.arrived_at, until, shift_ns),
+            call_id,
+        ]
+        if not is_dispatched and attempt.code is not None:
+            parts.append(_error(attempt.code))
+        return delimited(_SPANS, b"".join(parts))
+
+    def _engine(self, attempt: Attempt, engine_id: bytes, shift_ns: int, call_id: bytes) -> bytes:
+        assert attempt.dispatched_at is not None
+        assert attempt.engine is not None
+        parts = [
+            self._of_all,
+            delimited(2, engine_id),
+            self._as_parent,
+            _of_engine(attempt.engine, attempt.outcome),
+            _times(attempt.dispatched_at, attempt.ended_at, shift_ns),
+            call_id,
+        ]
+        if attempt.first_byte_at is not None:
+            parts.append(delimited(11, fixed64(1, int(attempt.first_byte_at * 1e9) + shift_ns) + _FIRST_BYTE))
+        if attempt.outcome is not Outcome.COMPLETED and attempt.code is not None:
+            parts.append(_error(attempt.code))
+        return delimited(_SPANS, b"".join(parts))
+
+
+def _times(start: float, end: float, shift_ns: int) -> bytes:
+    start_ns, end_ns = int(start * 1e9) + shift_ns, int(end * 1e9) + shift_ns
+    return _TIMES(_START, start_ns, _END, max(start_ns, end_ns))
+
+
+# --- parts that many spans have alike -------------------------------------------------------------------------------
+
+_OF_QUEUE = delimited(5, b"queue") + _INTERNAL + _LOCAL_PARENT
+
+
+@lru_cache(maxsize=1024)
+def _of_call(route: str, model: str | None, outcome: Outcome, status: int) -> bytes:
+    """Its name, too."""
+    operation = OPERATIONS.get(route, "chat")
+    name = operation if model is None else f"{operation} {model}"
+    return (
+        delimited(5, name.encode("utf-8", "replace"))
+        + _SERVER
+        + attributes(
+            _ATTRIBUTE,
+            {
+                "gen_ai.operation.name": operation,
+                "gen_ai.provider.name": "vllm",
+                "gen_ai.request.model": model,
+                "http.request.method": "POST",
+                "http.route": route,
+                "http.response.status_code": status or None,
+                "justitia.outcome": str(outcome),
+            },
+        )
+    )
+
+
+@lru_cache(maxsize=4096)
+def _of_application(tenant_class: str, kind: str | None, application_id: str | None, rule: str | None) -> bytes:
+    return attributes(
+        _ATTRIBUTE,
+        {
+            "justitia.tenant.class": tenant_class,
+            "justitia.application.id": application_id,
+            "justitia.application.kind": kind,
+            "justitia.identity.rule": rule,
+        },
+    )
+
+
+def _of_attempt(attempt: Attempt) -> list[bytes]:
+    """What the call as a whole has of its last attempt."""
+    usage = attempt.usage
+    known = [_of_limits(attempt.engine, attempt.max_tokens)]
+    if attempt.rank is not None and attempt.virtual_finish_time is not None:
+        known += (_rank(attempt.rank), _virtual_finish_time(attempt.virtual_finish_time))
+    if usage is not None:
+        known += (
+            _tokens("gen_ai.usage.input_tokens", usage.prompt_tokens),
+            _tokens("gen_ai.usage.output_tokens", usage.completion_tokens),
+        )
+    return known
+
+
+@lru_cache(maxsize=1024)
+def _of_limits(engine: str | None, max_tokens: int | None) -> bytes:
+    return attributes(_ATTRIBUTE, {"justitia.engine": engine, "gen_ai.request.max_tokens": max_tokens})
+
+
+@lru_cache(maxsize=4096)
+def _tokens(name: str, num: int) -> bytes:
+    return attribute(_ATTRIBUTE, name, num)
+
+
+@lru_cache(maxsize=1024)
+def _of_engine(engine: str, outcome: Outcome) -> bytes:
+    parts = urlsplit(f"//{engine}")
+    held = {
+        "server.address": parts.hostname or engine,
+        "server.port": parts.port,
+        "gen_ai.provider.name": "vllm",
+        "justitia.outcome": str(outcome),
+    }
+    return delimited(5, b"engine") + _CLIENT + _LOCAL_PARENT + attributes(_ATTRIBUTE, held)
+
+
+@lru_cache(maxsize=64)
+def _error(code: str) -> bytes:
+    return attribute(_ATTRIBUTE, "error.type", code) + delimited(15, delimited(2, code.encode()) + number(3, 2))

@@ -1,0 +1,109 @@
+"""The tracer: which calls are traced, under whose span, and what their engines are told of it."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState, set_span_in_context
+
+from gateway.call_report import CallReport, EngineHeaders
+from gateway.trace_context import TraceParent, read_traceparent
+from gateway.tracing.collector import Collector
+from gateway.tracing.config import TracingConfig
+from gateway.tracing.outbox import Outbox
+from gateway.tracing.spans import OPERATIONS, CallSpans
+from gateway.tracing.wire import Held
+
+_NO_PARENT = Context()
+_MAX_STATE_CHARS = 512
+_CONTEXT_HEADERS = frozenset({b"traceparent", b"tracestate"})
+
+
+class OtlpTracer:
+    """Implements `gateway.call_report.Tracer`."""
+
+    def __init__(self, config: TracingConfig, version: str, count: Callable[[int, bool], None]) -> None:
+        """`count`: so many spans more were sent, or dropped. Raises ValueError for what cannot be set up."""
+        self.records_prompts = config.records_prompts
+        self._sampler = TracerProvider(shutdown_on_exit=False).sampler
+        self._collector = Collector(config, _resource(version), version)
+        self.outbox = Outbox(config, self._collector.send, count)
+
+    def begin(self, headers: Mapping[str, str], route: str) -> "Trace":
+        parent = read_traceparent(headers.get("traceparent"))
+        state = headers.get("tracestate", "") if parent is not None else ""
+        if len(state) > _MAX_STATE_CHARS or not (state.isascii() and state.isprintable()):
+            state = ""
+        trace_id = random.getrandbits(128) or 1 if parent is None else int(parent.trace_id, 16)
+        context = _NO_PARENT if parent is None else _context(parent, state)
+        decision = self._sampler.should_sample(context, trace_id, OPERATIONS.get(route, "chat"), SpanKind.SERVER)
+        return Trace(self, trace_id, parent, state, is_sampled=decision.decision is Decision.RECORD_AND_SAMPLE)
+
+    async def run(self) -> None:
+        await self.outbox.run()
+
+    async def aclose(self) -> None:
+        await self.outbox.flush()
+        await self._collector.aclose()
+
+
+class Trace:
+    """Of one call. Implements `gateway.call_report.CallTrace`."""
+
+    __slots__ = ("_engine_ids", "_parent", "_span_id", "_state", "_tracer", "is_sampled", "trace_id")
+
+    def __init__(
+        self, tracer: OtlpTracer, trace_id: int, parent: TraceParent | None, state: str, *, is_sampled: bool
+    ) -> None:
+        self.trace_id = f"{trace_id:032x}"
+        self.is_sampled = is_sampled
+        self._tracer = tracer
+        self._parent = parent
+        self._state = state
+        self._span_id = _new_id()
+        self._engine_ids: list[bytes] = []
+
+    def onward(self, headers: EngineHeaders) -> EngineHeaders:
+        """Of a call that is not sampled, too: then the engine knows that it is not."""
+        engine_id = _new_id()
+        self._engine_ids.append(engine_id)
+        told = f"00-{self.trace_id}-{engine_id.hex()}-{'01' if self.is_sampled else '00'}".encode()
+        kept = [pair for pair in headers if pair[0] not in _CONTEXT_HEADERS]
+        kept.append((b"traceparent", told))
+        if self._state:
+            kept.append((b"tracestate", self._state.encode()))
+        return tuple(kept)
+
+    def ended(self, report: CallReport) -> None:
+        parent_id = b"" if self._parent is None else bytes.fromhex(self._parent.span_id)
+        spans = CallSpans(bytes.fromhex(self.trace_id), self._span_id, parent_id, self._state, self._engine_ids)
+        new_ids = [_new_id() for _ in report.attempts]
+        keeps_text = self._tracer.records_prompts
+        self._tracer.outbox.put(*spans.encoded(report, time.time_ns(), new_ids, keeps_text=keeps_text))
+
+
+def _new_id() -> bytes:
+    return (random.getrandbits(64) or 1).to_bytes(8)
+
+
+def _context(parent: TraceParent, state: str) -> Context:
+    span = SpanContext(
+        int(parent.trace_id, 16),
+        int(parent.span_id, 16),
+        is_remote=True,
+        trace_flags=TraceFlags(parent.is_sampled),
+        trace_state=TraceState.from_header([state]) if state else None,
+    )
+    return set_span_in_context(NonRecordingSpan(span), _NO_PARENT)
+
+
+def _resource(version: str) -> dict[str, Held]:
+    found: dict[str, Held] = {SERVICE_VERSION: version}
+    found |= {name: held for name, held in Resource.create().attributes.items() if isinstance(held, Held)}
+    if str(found.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
+        found[SERVICE_NAME] = "justitia-gateway"
+    return found

@@ -1,0 +1,70 @@
+"""Protocol buffers, as far as OTLP's traces need them: fields of a number, texts, and attributes.
+
+Numbers of fields are those of opentelemetry-proto (trace.proto, common.proto, resource.proto), which are stable.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+
+_SMALL = [bytes([number]) for number in range(128)]
+_DOUBLE = struct.Struct("<d").pack
+_FIXED32 = struct.Struct("<I").pack
+_FIXED64 = struct.Struct("<Q").pack
+
+Held = str | int | float | bool
+
+
+def varint(number: int) -> bytes:
+    """`number` from 0 on."""
+    if number < 128:
+        return _SMALL[number]
+    held = bytearray()
+    while number > 127:
+        held.append(number & 127 | 128)
+        number >>= 7
+    held.append(number)
+    return bytes(held)
+
+
+def delimited(field: int, payload: bytes) -> bytes:
+    """A text, bytes or a message; fields up to 15."""
+    return _SMALL[field << 3 | 2] + varint(len(payload)) + payload
+
+
+def number(field: int, value: int) -> bytes:
+    """An enum or an integer; one below 0 is as 64 bits are."""
+    return varint(field << 3) + varint(value & (2**64 - 1))
+
+
+def fixed64(field: int, value: int) -> bytes:
+    return _SMALL[field << 3 | 1] + _FIXED64(value)
+
+
+def fixed32(field: int, value: int) -> bytes:
+    return varint(field << 3 | 5) + _FIXED32(value)
+
+
+def attribute(field: int, name: str, value: Held) -> bytes:
+    """A KeyValue, as the repeated field of this number."""
+    return delimited(field, delimited(1, name.encode()) + delimited(2, _any(value)))
+
+
+def attributes(field: int, held: Mapping[str, Held | None]) -> bytes:
+    """All that are not None."""
+    return b"".join([attribute(field, name, value) for name, value in held.items() if value is not None])
+
+
+def double_attribute(field: int, name: str) -> Callable[[float], bytes]:
+    """What writes this attribute: all of it but the number is the same every time."""
+    before = attribute(field, name, 0.0)[:-8]
+    return lambda value: before + _DOUBLE(value)
+
+
+def _any(value: Held) -> bytes:
+    if isinstance(value, bool):
+        return number(2, value)
+    if isinstance(value, int):
+        return number(3, value)
+    if isinstance(value, float):
+        return _SMALL[4 << 3 | 1] + _DOUBLE(value)
+    return delimited(1, value.encode("utf-8", "replace"))
