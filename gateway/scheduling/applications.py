@@ -359,8 +359,9 @@ class Applications:
             weight=record.weight,
             parent=record.parent,
         )
-        now = self._now()
-        standing = await self._link.ask("arrive", lambda: self._store.arrive(arrival, now))
+        # An idle one is no younger for it: stores that come and go must not keep applications open.
+        seen_at = self._now() if local.num_calls else local.asked_at
+        standing = await self._link.ask("arrive", lambda: self._store.arrive(arrival, seen_at))
         local.is_provisional = False
         self._placed(local, standing)
 
@@ -369,7 +370,8 @@ class Applications:
         virtual_time = self.virtual_time
         await self._link.ask_even_if_down("restore", lambda: self._store.restore(virtual_time))
         self._link.is_up = True
-        in_order = sorted(self._known.values(), key=lambda local: local.record.virtual_finish_time)
+        missing = [local for local in self._known.values() if lost_memory or local.num_calls or local.is_provisional]
+        in_order = sorted(missing, key=lambda local: local.record.virtual_finish_time)
         for local in in_order:
             if self._known.get(local.record.application_id) is local:
                 await self._enter_anew(local)
@@ -402,7 +404,7 @@ class Applications:
     async def snapshot(self) -> Snapshot:
         """The shared state; what this gateway knows of it while the store is away."""
         try:
-            return await self._link.ask("snapshot", lambda: self._store.snapshot(self._settings.max_listed))
+            return await self._link.look("snapshot", lambda: self._store.snapshot(self._settings.max_listed))
         except StoreUnavailable:
             records = sorted(
                 (local.record for local in self._known.values()),

@@ -380,3 +380,19 @@ async def test_an_unknown_model_is_refused() -> None:
     client = world.start(replace(request, model="nobody's"))
     await world.settle()
     assert isinstance(client.error, errors.ModelNotFound)
+
+
+async def test_a_store_that_comes_and_goes_keeps_no_idle_application_open() -> None:
+    world = await ready()
+    client = await started(world, "a", cost=700)
+    client.complete(service=600.0)
+    await world.settle()
+    for _ in range(4):
+        world.time += 25
+        world.store.is_down = True
+        await world.sweep()
+        world.store.is_down = False
+        await world.read()
+        await world.sweep()
+        await world.sweep()
+    assert (await world.store.snapshot(9)).applications == ()
