@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _LINGER_S = 2.0
@@ -132,6 +133,8 @@ class ClientConnection(HttpToolsProtocol):
         self._overtaken: list[RequestResponseCycle] = []
         """Requests that others were sent behind of, and whose answers are not complete."""
         self._flaw: tuple[int, str] | None = None
+        self._is_to_be_read_again = False
+        """The head that was read asks for another protocol; without that line it is a request like any other."""
         self._is_deaf = False
         """What comes is not read any more."""
         self._refused_at: float | None = None
@@ -160,9 +163,36 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._heard_at = self._listening.now
         self._read_bytes, self._body_bytes = len(data), 0
-        super().data_received(data)
+        self._parse(data)
         if (self._is_head_begun or self._is_body_begun) and not self._is_deaf:
             self._has_more_to_come()
+
+    def _parse(self, data: bytes) -> None:
+        """In the place of uvicorn's, whose parser takes what follows an `Upgrade` for another protocol: a body too."""
+        self._unset_keepalive_if_required()
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._is_to_be_read_again:  # CONNECT: what follows is not for us in any case
+                    self._is_deaf = True
+                    self.cycle.keep_alive = False
+                    return
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)  # the other may hold the connection for ended
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        self._is_to_be_read_again = False
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join((*lines, b"", b""))
 
     def _has_more_to_come(self) -> None:
         # Whatever comes around a body, in heads, chunk sizes and trailers; less what came as one.
@@ -185,6 +215,11 @@ class ClientConnection(HttpToolsProtocol):
         if flaw is not None:
             self._flaw = flaw
             raise ValueError(flaw[1])  # which ends the parser's work
+        # A client may wish for another protocol and must do with this one (RFC 9110, 7.8). Java's HttpClient wishes for
+        # h2c with every request, curl --http2 with its first: they send their bodies as HTTP/1.1 all the same.
+        self._is_to_be_read_again = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if self._is_to_be_read_again:
+            return
         earlier = self.cycle
         super().on_headers_complete()
         if earlier is not None and not earlier.response_complete:
@@ -199,6 +234,8 @@ class ClientConnection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._is_to_be_read_again:
+            return
         self._is_body_begun = False
         self._read_bytes = self._body_bytes = 0  # what else was read belongs to another message
         self._listening.has_call(self)
@@ -233,11 +270,6 @@ class ClientConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, or too much of it."""
         self.refuse(*(self._flaw or (400, "This is no HTTP/1.1 request that can be read.")))
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """The request is served as if it asked for nothing but an answer. The parser has stopped behind it."""
-        self._is_deaf = True
-        self.cycle.keep_alive = False
 
     def refuse(self, status: int, message: str, *, lingers: bool = True) -> None:
         """Says so, where nothing else is being said; closes the connection."""

@@ -16,7 +16,7 @@ from gateway.http.disconnect import ClientWatch
 from gateway.http.errors import RouteNotFound
 from gateway.http.exchange import Exchange
 from gateway.http.headers import to_client, to_engine
-from gateway.http.ownership import home_of
+from gateway.http.ownership import ResponseNotFound, home_of
 from gateway.http.streaming import is_event_stream
 from gateway.identity import Keys, carried_key
 from gateway.ports import Engine, EngineRequest, EngineResponse, LinkStore
@@ -52,7 +52,10 @@ class Direct:
         GatewayError."""
         tenant = self._keys.tenant_of(carried_key(exchange.raw_headers))
         exchange.name_tenant(tenant)
-        home = await home_of(self._keys, self._links, tenant, path.split("/")[3])
+        try:
+            home = await home_of(self._keys, self._links, tenant, path.split("/")[3])
+        except ResponseNotFound as unknown:  # as the engine calls what stands in the path
+            raise ResponseNotFound(unknown.message, param="response_id") from None
         engines = sorted(self._dispatcher.engines, key=lambda engine: engine.name != home)
         raw_body = await exchange.read_body(self._settings.server.max_body_bytes)
         if exchange.query:

@@ -1,6 +1,7 @@
 """What a tenant has used, and what it may use: its own only."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
@@ -8,7 +9,7 @@ from pydantic import BaseModel, Field
 from gateway.http.schemas import REFUSALS
 from gateway.identity import Keys, carried_key
 from gateway.scheduling.dispatcher import Dispatcher
-from gateway.scheduling.tenant_usage import UsageTotals
+from gateway.scheduling.tenant_usage import ApplicationUsage, UsageTotals
 
 
 class Totals(BaseModel):
@@ -28,14 +29,25 @@ class Limits(BaseModel):
     kv_token_time_per_hour: float | None
 
 
+class OfApplication(BaseModel):
+    calls: int = Field(description="Settled.")
+    kv_token_time: float = Field(description="token·iterations.")
+
+
 class Usage(BaseModel):
-    """Counted in the gateway process that answers."""
+    """With Redis, through all gateways, as they have told within the last second or so."""
 
     tenant: str
-    since: float = Field(description="Unix seconds.")
+    counted_in: Literal["all gateways", "this gateway"] = Field(
+        description="`this gateway`: without Redis, or while it cannot be reached; since its start."
+    )
+    since: float = Field(description="Unix seconds: the first call that is counted.")
     total: Totals
     today: Totals = Field(description="UTC.")
     this_hour: Totals
+    applications: dict[str, OfApplication] = Field(
+        description="Of the last day, the 100 last used; by name, who has used most first."
+    )
     limits: Limits
 
 
@@ -48,13 +60,15 @@ def tenants_router(dispatcher: Dispatcher, keys: Keys) -> APIRouter:
     @router.get("")
     async def read_usage(tenant: Annotated[str, Depends(tenant_of)]) -> Usage:
         """What your key's tenant has used, and its limits."""
-        used, terms = dispatcher.usage_of(tenant), keys.terms_of(tenant)
+        used, terms = await dispatcher.usage_over_all(tenant), keys.terms_of(tenant)
         return Usage(
             tenant=tenant,
+            counted_in="all gateways" if used.is_of_all_gateways else "this gateway",
             since=used.since,
             total=_totals(used.total),
             today=_totals(used.today),
             this_hour=_totals(used.this_hour),
+            applications=_by_use(used.applications),
             limits=Limits(
                 weight=terms.weight,
                 max_running_calls=terms.max_running_calls,
@@ -65,6 +79,11 @@ def tenants_router(dispatcher: Dispatcher, keys: Keys) -> APIRouter:
         )
 
     return router
+
+
+def _by_use(applications: Mapping[str, ApplicationUsage]) -> dict[str, OfApplication]:
+    by_use = sorted(applications.items(), key=lambda one: -one[1].kv_token_time)
+    return {name: OfApplication(calls=used.calls, kv_token_time=used.kv_token_time) for name, used in by_use}
 
 
 def _totals(totals: UsageTotals) -> Totals:

@@ -4,6 +4,7 @@
     trained    predicts with the artifact in use, else with those means
     watch      is the artifact in use worth its place? Measured on what closes, beside what would have been said without
     schedule   when is it time to train?
+    turns      of several gateways that share a record, one trains
     learning   the loops: keep what closes, follow the shelf, roll back, have training done
     training   training in a process of its own
 

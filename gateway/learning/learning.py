@@ -4,10 +4,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from uuid import uuid4
 
 from gateway.errors import StoreUnavailable
 from gateway.learning.schedule import is_due
 from gateway.learning.trained import Artifact, Toolkit, TrainedPredictor, UnusableArtifact, said_by
+from gateway.learning.turns import TrainingTurns, turn_held
 from gateway.learning.watch import Watch
 from gateway.metrics import Metrics
 from gateway.ports import ArtifactShelf, ClosedApplication, History, Prediction, ShelfMark
@@ -50,6 +52,8 @@ class Learning:
         self._num_new = 0
         self._num_learnt = 0
         self._trained_at = now()
+        self._turns = shelf if isinstance(shelf, TrainingTurns) else None
+        self._name = uuid4().hex[:12]
         self._previous: Artifact | None = None
         self._watch = Watch()
         self._unusable: set[str] = set()
@@ -153,6 +157,7 @@ class Learning:
         self._metrics.predictor_in_use("mean" if artifact is None else "trained")
         if artifact is not None:
             self._num_learnt, self._num_new = int(artifact.about.get("examples", 0)), 0
+            self._trained_at = self._now()
         log.info("costs are predicted by %s", "running means" if artifact is None else f"predictor {version}")
 
     async def _fetch(self, version: str) -> Artifact | None:
@@ -173,8 +178,19 @@ class Learning:
             await asyncio.sleep(min(_CHECK_INTERVAL_S, self._settings.training_interval_s))
             since_s = self._now() - self._trained_at
             if is_due(self._num_new, self._num_learnt, since_s, self._settings.training_interval_s):
-                self._trained_at = self._now()
-                self._num_learnt, self._num_new = self._num_learnt + self._num_new, 0
+                try:
+                    await self._train_in_turn(train)
+                except StoreUnavailable as error:  # it stays due
+                    self._away(error)
+
+    async def _train_in_turn(self, train: Train) -> None:
+        # Until then the others have looked whether they are due, and at the shelf.
+        rest_s = _CHECK_INTERVAL_S + 3 * self._settings.poll_interval_s
+        async with turn_held(self._turns, self._name, rest_s) as is_ours:
+            self._trained_at = self._now()
+            self._num_learnt, self._num_new = self._num_learnt + self._num_new, 0
+            log.info("training begins" if is_ours else "training is left to another gateway, whose turn it is")
+            if is_ours:
                 await train()
 
     def _away(self, error: StoreUnavailable) -> None:

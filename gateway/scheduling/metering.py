@@ -46,8 +46,7 @@ class Metering:
 
     def charged(self, charge: Charge, now: float) -> None:
         """The engine's account of a call, or what stands for it."""
-        tenant = charge.application_id.partition("/")[0]
+        tenant, _, application = charge.application_id.partition("/")
         by_formula = self._by_formula.pop(charge.call_id, 0.0) if charge.is_last else 0.0
         self.quotas.charge(tenant, 0.0, charge.service - by_formula, now)
-        if charge.service > 0:
-            self.book.served(tenant, charge.service, now)
+        self.book.served(tenant, application, charge.service, now, is_last=charge.is_last)

@@ -2,13 +2,14 @@
 
     {justitia}:predictor            string  the mark, JSON
     {justitia}:predictor:VERSION    string  an artifact
+    {justitia}:predictor:turn       string  who trains, or has just done so
 
 A change is worked out here from the mark that was read (`shelf`) and made by one script, if the mark is still that one:
 of several who change it at the same time one does, and the others look again. So every key is named in KEYS, and folder
 and Redis follow the same rules. A mark that cannot be read is none: the next publication begins a new one.
 
 Every key has a time to live, renewed by changes and by every `mark`: of the mark, of what is in use and of what a
-roll-back would go to. The others time out.
+roll-back would go to. The others time out. The turn lasts as long as its holder says.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ class RedisShelf:
         self._redis = RedisConnection(
             url, timeout_s=timeout_s, max_connections=_MAX_CONNECTIONS, decode_responses=False
         )
+        self._hold = self._redis.client.register_script(script_source("hold_turn"))
         self._change = self._redis.client.register_script(script_source("change_shelf"))
 
     async def mark(self) -> ShelfMark | None:
@@ -59,6 +61,11 @@ class RedisShelf:
     async def roll_back(self, version: str) -> ShelfMark | None:
         """None: there is no mark."""
         return await self._redis.within_time(self._roll_back(version))
+
+    async def hold_turn(self, trainer: str, for_s: float) -> bool:
+        """`gateway.learning.turns.TrainingTurns`."""
+        args = (trainer, max(1, round(for_s * 1000)))
+        return bool(await self._redis.within_time(self._hold(keys=(f"{self._mark_key}:turn",), args=args)))
 
     async def aclose(self) -> None:
         await self._redis.aclose()

@@ -106,18 +106,20 @@ async def test_from_its_own_traffic_and_over_a_restart(engine: RunningEngine, tm
 
 
 @pytest.mark.redis
-async def test_what_one_gateway_learnt_others_of_its_redis_know(
+async def test_of_the_gateways_of_one_redis_one_trains_and_all_know(
     engine: RunningEngine, redis_url: str, tmp_path: Path
 ) -> None:
     environment: Mapping[str, str] = {**learning(tmp_path), "JUSTITIA_STORE__PREFIX": "learning"}
     flags = ("--engine", engine.url, "--redis", redis_url)
-    idle = {**environment, "JUSTITIA_LEARNING__TRAINS": "false"}
     with (
-        running_gateway(tmp_path, *flags, environment=environment) as busy,
-        running_gateway(tmp_path, *flags, environment=idle) as other,
+        running_gateway(tmp_path, *flags, environment=environment) as one,
+        running_gateway(tmp_path, *flags, environment=environment) as other,
     ):
-        await run_applications(busy, NUM_APPLICATIONS)
-        await until_trained(busy)
-        await until_trained(other)
-        await assert_knows_long_from_short(other)
+        for first, gateway in enumerate((one, other)):
+            await run_applications(gateway, NUM_APPLICATIONS // 2, first=1000 * first)
+        for gateway in (one, other):
+            await until_trained(gateway)
+            await assert_knows_long_from_short(gateway)
+        logs = [gateway.log() for gateway in (one, other)]
+        assert sum(log.count("training begins") for log in logs) == 1
     assert not (tmp_path / "learnt").exists()

@@ -17,6 +17,9 @@ TOKEN = "token-of-the-tests"
 SMALL = ("--num-gpu-blocks-override", "65", "--max-model-len", "1024", "--max-num-seqs", "4")
 """64 blocks of 32 tokens beside the null block: memory runs out within seconds."""
 
+_BLANKS = set("ĠĊĉč")
+"""Space, line feed, tab and carriage return, as byte-level tokenizers write them."""
+
 _START_TIMEOUT_S = 240.0
 _STOP_TIMEOUT_S = 30.0
 
@@ -26,15 +29,18 @@ class RunningEngine:
 
     def __init__(self, folder: Path, *flags: str, module: Sequence[str] = ("gateway.engine_command", "tiny")) -> None:
         self.trace_path = folder / "trace.jsonl"
+        self._cache = folder / "cache"
         self._log_path = folder / "engine.log"
         self._ready = threading.Event()
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {
             **os.environ,
-            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_CACHE_HOME": str(self._cache),
             "JUSTITIA_ENGINE_TOKEN": TOKEN,
             "JUSTITIA_ENGINE_TRACE": str(self.trace_path),
+            # Responses can be continued, read and cancelled; it keeps them for good, which a test's engine may.
+            "VLLM_ENABLE_RESPONSES_API_STORE": "1",
         }
         command = [
             sys.executable,
@@ -86,6 +92,12 @@ class RunningEngine:
         with self.trace_path.open("rb") as trace:
             trace.seek(since)
             return [json.loads(line) for line in trace if line.endswith(b"\n")]
+
+    def blank_tokens(self) -> list[int]:
+        """Of the tiny model: those that are nothing but blanks, with which random weights fill JSON."""
+        (tokenizer,) = self._cache.glob("justitia/tiny-*/tokenizer.json")
+        vocabulary = json.loads(tokenizer.read_text())["model"]["vocab"]
+        return [number for token, number in vocabulary.items() if set(token) <= _BLANKS]
 
     def log(self) -> str:
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""

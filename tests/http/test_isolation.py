@@ -135,6 +135,8 @@ async def test_anothers_response_does_not_exist(scripted: ScriptedVllm, gateway:
         for answer in answers:
             assert answer.status_code == 404
             assert answer.json()["error"]["message"] == f"There is no response {name!r}."
+        named = [answer.json()["error"]["param"] for answer in answers]
+        assert named == ["response_id"] * 3 + ["previous_response_id"]
     asked = [request.path for request in scripted.received[num_asked:]]
     assert not [path for path in asked if "responses" in path], "the engine was asked for another's"
 

@@ -161,7 +161,7 @@ async def test_a_fault_of_ours_shows_no_key(
     def fails(*_: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(gateway.dispatcher, "usage_of", fails)
+    monkeypatch.setattr(gateway.dispatcher, "usage_over_all", fails)
     answer = await gateway.client.get("/v1/usage", headers=CARRIED["good"])
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert "planted" not in answer.text

@@ -105,4 +105,25 @@ FAULTS: list[dict[str, str]] = [
         "why": "one application with many calls makes a kind",
         "tests": "tests/identity/test_shapes.py",
     },
+    {
+        "file": "gateway/learning/learning.py",
+        "old": "            if is_ours:\n",
+        "new": "            if True:\n",
+        "why": "all gateways of one Redis train at once",
+        "tests": "tests/learning/test_turns.py",
+    },
+    {
+        "file": "gateway/learning/turns.py",
+        "old": "        await turns.hold_turn(trainer, rest_s)",
+        "new": "        await turns.hold_turn(trainer, 0.0)",
+        "why": "who is due right after a training trains again on the same record",
+        "tests": "tests/learning/test_turns.py",
+    },
+    {
+        "file": "gateway/stores/lua/hold_turn.lua",
+        "old": "if holder and holder ~= ARGV[1] then",
+        "new": "if holder then",
+        "why": "a trainer cannot renew its turn, nor train again",
+        "tests": "tests/learning/test_turns.py",
+    },
 ]

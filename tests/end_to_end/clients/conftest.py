@@ -1,16 +1,21 @@
-"""Real client libraries, a gateway, and behind it an engine whose model calls tools by a script."""
+"""Real client libraries, a gateway, and behind it an engine whose model calls tools by a script, or the real one."""
 
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from typing import Any
 
 import pytest
 
+from tests.end_to_end.clients.fronts import RealFront, ScriptedFront
 from tests.end_to_end.clients.grouping import ANSWER, QUERY, SECOND_ANSWER
 from tests.fakes.protocols.turns import calls, says
+from tests.fakes.running_engine import RunningEngine
+from tests.fakes.running_gateway import RunningGateway as GatewayProcess
+from tests.fakes.running_gateway import running_gateway as gateway_process
 from tests.fakes.scripted_vllm import ScriptedVllm
-from tests.http.gateways import RunningGateway, running_gateway
+from tests.http.gateways import running_gateway
 
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -51,7 +56,24 @@ async def scripted() -> AsyncIterator[ScriptedVllm]:
 
 
 @pytest.fixture
-async def front(scripted: ScriptedVllm) -> AsyncIterator[RunningGateway]:
+async def front(scripted: ScriptedVllm) -> AsyncIterator[ScriptedFront]:
     """The gateway before it."""
     async with running_gateway(scripted) as gateway:
+        yield ScriptedFront(gateway, scripted)
+
+
+@pytest.fixture(scope="session")
+def gateway_of_clients(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """One process before the real engine for all of them: starting it takes longer than most of their programs."""
+    folder = tmp_path_factory.mktemp("gateway")
+    environment = {"XDG_STATE_HOME": str(folder), "JUSTITIA_LEARNING__TRAINS": "false"}
+    with gateway_process(folder, "--engine", engine.url, environment=environment) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def real_front(engine: RunningEngine, gateway_of_clients: GatewayProcess) -> RealFront:
+    return RealFront(gateway_of_clients.url, f"key-{next(_NUMBERS)}", engine)
+
+
+_NUMBERS = count()

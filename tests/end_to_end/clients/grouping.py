@@ -1,10 +1,7 @@
-"""How a program tells the gateway which application it is, and whether the gateway has understood."""
+"""How a program tells the gateway which application it is, and what it asks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from tests.fakes.scripted_vllm import ScriptedVllm
-from tests.http.gateways import RunningGateway, until
 
 KEY = "key-of-the-program"
 QUESTION = "What is fair queueing?"
@@ -33,14 +30,6 @@ class Way:
     continues: bool = False
     """Calls tell only that they continue an earlier one, so the first tells nothing."""
 
-    def root_url(self, gateway: RunningGateway) -> str:
-        """The base URL of Anthropic's clients, which bring /v1 themselves."""
-        return gateway.url + self.prefix
-
-    def url(self, gateway: RunningGateway) -> str:
-        """The base URL of OpenAI's."""
-        return f"{self.root_url(gateway)}/v1"
-
     @property
     def header_lines(self) -> str:
         """As the variables …_CUSTOM_HEADERS want them."""
@@ -67,32 +56,3 @@ ALL = (PATH, HEADER, LINEAGE)
 def by_rule(way: Way) -> str:
     """The name of a test's case."""
     return way.rule
-
-
-async def check_one_application(gateway: RunningGateway, engine: ScriptedVllm, way: Way, *, num_calls: int) -> None:
-    """All calls so far were one application's, by the rule of `way`, and the gateway tells of it."""
-    assert len(engine.calls) == num_calls
-    assert way.application in (None, application_of(engine))
-    assert await gateway.metric("identity_total", rule=way.rule) == num_calls - way.continues
-    assert await gateway.metric("identity_total") == num_calls
-    if not way.continues:  # of which there are tests of their own
-        await check_is_open(gateway, engine)
-
-
-def application_of(engine: ScriptedVllm) -> str:
-    """The name of the one application whose calls the engine was sent."""
-    applications = {call.header("x-session-id") for call in engine.calls}
-    assert len(applications) == 1, applications
-    return str(applications.pop()).rpartition("/")[2]
-
-
-async def check_is_open(gateway: RunningGateway, engine: ScriptedVllm) -> None:
-    """It is the only application that is open, and charged for all calls so far: none of them has closed it."""
-
-    async def is_charged_for_all() -> bool:
-        listed = await gateway.client.get("/v1/applications", headers={"authorization": f"Bearer {KEY}"})
-        return [(one["id"], one["service"]) for one in listed.json()["data"]] == [
-            (application_of(engine), engine.service)
-        ]
-
-    await until(is_charged_for_all)

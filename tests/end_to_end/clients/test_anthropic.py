@@ -7,6 +7,7 @@ import anthropic
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
+from tests.end_to_end.clients.fronts import Front, ScriptedFront
 from tests.end_to_end.clients.grouping import (
     ANSWER,
     FOLLOW_UP,
@@ -20,11 +21,10 @@ from tests.end_to_end.clients.grouping import (
     SESSION,
     Way,
     by_rule,
-    check_one_application,
     look_up,
 )
 from tests.fakes.scripted_vllm import ScriptedVllm
-from tests.http.gateways import RunningGateway, running_gateway
+from tests.http.gateways import running_gateway
 
 SEARCH: Any = {
     "name": "search",
@@ -35,10 +35,6 @@ METADATA = Way("body")
 SESSION_ID = "5d2f0f0e-1c55-4c43-a3c0-111111111111"
 
 ways = pytest.mark.parametrize("way", [PATH, HEADER, SESSION, METADATA, LINEAGE], ids=by_rule)
-
-
-def client_of(gateway: RunningGateway, way: Way, key: str = KEY) -> AsyncAnthropic:
-    return AsyncAnthropic(base_url=way.root_url(gateway), api_key=key, max_retries=0, default_headers=way.headers)
 
 
 class Talk:
@@ -67,21 +63,21 @@ class Talk:
 
 
 @ways
-async def test_messages(scripted: ScriptedVllm, front: RunningGateway, way: Way) -> None:
+async def test_messages(front: ScriptedFront, way: Way) -> None:
     talk, said = Talk(way), []
-    async with client_of(front, way) as client:
+    async with AsyncAnthropic(**front.anthropic(way)) as client:
         for _ in range(3):
             raw = await client.messages.with_raw_response.create(**talk.options)
             said.append(talk.hear(await raw.parse()))
     assert said == [None, ANSWER, SECOND_ANSWER]
     assert raw.headers["x-justitia-identity"] == way.rule
-    await check_one_application(front, scripted, way, num_calls=3)
+    await front.check_one_application(way, num_calls=3)
 
 
 @ways
-async def test_messages_streamed(scripted: ScriptedVllm, front: RunningGateway, way: Way) -> None:
+async def test_messages_streamed(front: ScriptedFront, way: Way) -> None:
     talk, said, kinds = Talk(way), [], []
-    async with client_of(front, way) as client:
+    async with AsyncAnthropic(**front.anthropic(way)) as client:
         for _ in range(3):
             async with client.messages.stream(**talk.options) as stream:
                 kinds.append({event.type async for event in stream})
@@ -89,15 +85,14 @@ async def test_messages_streamed(scripted: ScriptedVllm, front: RunningGateway, 
     assert said == [None, ANSWER, SECOND_ANSWER]
     assert "input_json" in kinds[0]
     assert all({"text", "message_stop"} <= later for later in kinds[1:])
-    await check_one_application(front, scripted, way, num_calls=3)
+    await front.check_one_application(way, num_calls=3)
 
 
 @pytest.mark.parametrize("way", NAMED, ids=by_rule)
-async def test_messages_of_the_synchronous_client(scripted: ScriptedVllm, front: RunningGateway, way: Way) -> None:
+async def test_messages_of_the_synchronous_client(front: ScriptedFront, way: Way) -> None:
     def program() -> list[str | None]:
         talk = Talk(way)
-        options: Any = {"base_url": way.root_url(front), "api_key": KEY, "default_headers": way.headers}
-        with Anthropic(max_retries=0, **options) as client:
+        with Anthropic(**front.anthropic(way)) as client:
             said = [talk.hear(client.messages.create(**talk.options))]
             with client.messages.stream(**talk.options) as stream:
                 said.append(talk.hear(stream.get_final_message()))
@@ -105,10 +100,10 @@ async def test_messages_of_the_synchronous_client(scripted: ScriptedVllm, front:
                 return [*said, "".join(stream.text_stream)]
 
     assert await asyncio.to_thread(program) == [None, ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, way, num_calls=3)
+    await front.check_one_application(way, num_calls=3)
 
 
-async def test_subagents_are_their_sessions(scripted: ScriptedVllm, front: RunningGateway) -> None:
+async def test_subagents_are_their_sessions(front: ScriptedFront) -> None:
     """As Claude Code sends them: the session's id with every call, and an agent's beside it."""
 
     async def agent(client: AsyncAnthropic, name: str | None) -> None:
@@ -117,40 +112,38 @@ async def test_subagents_are_their_sessions(scripted: ScriptedVllm, front: Runni
         for _ in range(3):
             talk.hear(await client.beta.messages.create(**talk.options, extra_headers=headers))
 
-    async with client_of(front, SESSION) as client:
+    async with AsyncAnthropic(**front.anthropic(SESSION)) as client:
         await asyncio.gather(*(agent(client, name) for name in (None, "explorer-1", "explorer-2")))
-    await check_one_application(front, scripted, SESSION, num_calls=9)
+    await front.check_one_application(SESSION, num_calls=9)
 
 
 @pytest.mark.parametrize("way", NAMED, ids=by_rule)
-async def test_only_the_environment_is_set(
-    scripted: ScriptedVllm, front: RunningGateway, way: Way, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_the_environment_is_set(front: ScriptedFront, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a program that nobody can change."""
     talk = Talk(way)
-    monkeypatch.setenv("ANTHROPIC_BASE_URL", way.root_url(front))
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", front.anthropic_url(way))
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", way.header_lines)
     async with AsyncAnthropic() as client:
         said = [talk.hear(await client.messages.create(**talk.options)) for _ in range(3)]
     assert said == [None, ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, way, num_calls=3)
+    await front.check_one_application(way, num_calls=3)
 
 
-async def test_counting_takes_no_turn(scripted: ScriptedVllm, front: RunningGateway) -> None:
+async def test_counting_takes_no_turn(front: ScriptedFront) -> None:
     messages: Any = [{"role": "user", "content": QUESTION}]
-    async with client_of(front, PATH) as client:
+    async with AsyncAnthropic(**front.anthropic(PATH)) as client:
         few = await client.messages.count_tokens(model="tiny", messages=messages)
         more = await client.messages.count_tokens(model="tiny", messages=messages, tools=[SEARCH])
     assert 0 < few.input_tokens < more.input_tokens
-    assert await front.metric("calls_total") == 0
+    assert await front.gateway.metric("calls_total") == 0
 
 
 async def test_errors(scripted: ScriptedVllm) -> None:
     """The gateway's own and the engine's are classes of the library; the key is `x-api-key`."""
     question: Any = {"max_tokens": 10, "messages": [{"role": "user", "content": "Hi"}]}
     async with running_gateway(scripted, tenants={"api_keys": {KEY: "team"}}) as gateway:
-        async with client_of(gateway, PATH) as client:
+        async with AsyncAnthropic(**Front(gateway.url, KEY).anthropic(PATH)) as client:
             with pytest.raises(anthropic.NotFoundError) as unknown:
                 await client.messages.create(model="other", **question)
             assert unknown.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]
@@ -160,7 +153,7 @@ async def test_errors(scripted: ScriptedVllm) -> None:
                 await client.messages.create(model="tiny", **question)
             with pytest.raises(anthropic.NotFoundError):
                 await client.messages.count_tokens(model="other", messages=question["messages"])
-        async with client_of(gateway, PATH, key="of a stranger") as stranger:
+        async with AsyncAnthropic(**Front(gateway.url, "of a stranger").anthropic(PATH)) as stranger:
             with pytest.raises(anthropic.AuthenticationError) as refused:
                 await stranger.messages.create(model="tiny", **question)
             assert refused.value.body["error"]["type"] == "authentication_error"  # type: ignore[index]
@@ -172,8 +165,8 @@ async def test_errors(scripted: ScriptedVllm) -> None:
 async def test_a_token_is_a_key_too(scripted: ScriptedVllm) -> None:
     """`auth_token=` sends `Authorization: Bearer`."""
     async with running_gateway(scripted, tenants={"api_keys": {KEY: "team"}}) as gateway:
-        options: Any = {"base_url": PATH.root_url(gateway), "auth_token": KEY, "max_retries": 0}
-        async with AsyncAnthropic(**options) as client:
+        url = Front(gateway.url, KEY).anthropic_url(PATH)
+        async with AsyncAnthropic(base_url=url, auth_token=KEY, max_retries=0) as client:
             message = await client.messages.create(**Talk(PATH).options)
             assert message.stop_reason == "tool_use"
     assert scripted.calls[0].header("x-api-key") is None

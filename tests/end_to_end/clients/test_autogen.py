@@ -10,21 +10,18 @@ from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import ModelClientStreamingChunkEvent
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 
+from tests.end_to_end.clients.fronts import Front, ScriptedFront
 from tests.end_to_end.clients.grouping import (
     ALL,
     ANSWER,
     FOLLOW_UP,
-    KEY,
     LINEAGE,
     QUESTION,
     SECOND_ANSWER,
     Way,
     by_rule,
-    check_one_application,
     look_up,
 )
-from tests.fakes.scripted_vllm import ScriptedVllm
-from tests.http.gateways import RunningGateway
 
 ABILITIES: Any = {
     "vision": False,
@@ -41,9 +38,8 @@ async def search(query: str) -> str:
 
 
 @asynccontextmanager
-async def assistant(gateway: RunningGateway, way: Way, **options: Any) -> AsyncIterator[AssistantAgent]:
-    connection: Any = {"base_url": way.url(gateway), "api_key": KEY, "default_headers": way.headers}
-    client = OpenAIChatCompletionClient(model="tiny", model_info=ABILITIES, max_retries=0, **connection)
+async def assistant(front: Front, way: Way, **options: Any) -> AsyncIterator[AssistantAgent]:
+    client = OpenAIChatCompletionClient(model="tiny", model_info=ABILITIES, **front.openai(way))
     try:
         yield AssistantAgent("assistant", client, tools=[search], reflect_on_tool_use=True, **options)
     finally:
@@ -51,14 +47,14 @@ async def assistant(gateway: RunningGateway, way: Way, **options: Any) -> AsyncI
 
 
 @pytest.mark.parametrize("way", ALL, ids=by_rule)
-async def test_an_assistant(scripted: ScriptedVllm, front: RunningGateway, way: Way) -> None:
+async def test_an_assistant(front: ScriptedFront, way: Way) -> None:
     async with assistant(front, way) as agent:
         said = [(await agent.run(task=question)).messages[-1] for question in (QUESTION, FOLLOW_UP)]
     assert [message.to_text() for message in said] == [ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, way, num_calls=3)
+    await front.check_one_application(way, num_calls=3)
 
 
-async def test_an_assistant_streamed(scripted: ScriptedVllm, front: RunningGateway) -> None:
+async def test_an_assistant_streamed(front: ScriptedFront) -> None:
     said = []
     async with assistant(front, LINEAGE, model_client_stream=True) as agent:
         for question in (QUESTION, FOLLOW_UP):
@@ -70,4 +66,4 @@ async def test_an_assistant_streamed(scripted: ScriptedVllm, front: RunningGatew
                     assert event.messages[-1].to_text() == parts
             said.append(parts)
     assert said == [ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, LINEAGE, num_calls=3)
+    await front.check_one_application(LINEAGE, num_calls=3)

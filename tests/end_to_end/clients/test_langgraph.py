@@ -16,24 +16,20 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode, tools_condition
-from pydantic import SecretStr
 from typing_extensions import TypedDict
 
+from tests.end_to_end.clients.fronts import Front, ScriptedFront
 from tests.end_to_end.clients.grouping import (
     ALL,
     ANSWER,
     FOLLOW_UP,
-    KEY,
     LINEAGE,
     QUESTION,
     SECOND_ANSWER,
     Way,
     by_rule,
-    check_one_application,
     look_up,
 )
-from tests.fakes.scripted_vllm import ScriptedVllm
-from tests.http.gateways import RunningGateway
 
 CONFIG: Any = {"configurable": {"thread_id": "one"}}
 
@@ -68,24 +64,22 @@ def agent(model: BaseChatModel) -> Any:
 
 
 @asynccontextmanager
-async def openai_model(gateway: RunningGateway, way: Way) -> AsyncIterator[BaseChatModel]:
-    options: Any = {"base_url": way.url(gateway), "api_key": SecretStr(KEY), "default_headers": way.headers or None}
-    model = ChatOpenAI(model="tiny", max_retries=0, **options)
+async def openai_model(front: Front, way: Way) -> AsyncIterator[BaseChatModel]:
+    model = ChatOpenAI(model="tiny", **front.openai(way))
     yield model
     model.root_client.close()
     await model.root_async_client.close()
 
 
 @asynccontextmanager
-async def anthropic_model(gateway: RunningGateway, way: Way) -> AsyncIterator[BaseChatModel]:
-    options: Any = {"base_url": way.root_url(gateway), "default_headers": way.headers or None}
-    model = ChatAnthropic(model_name="tiny", api_key=SecretStr(KEY), max_retries=0, **options)
+async def anthropic_model(front: Front, way: Way) -> AsyncIterator[BaseChatModel]:
+    model = ChatAnthropic(model_name="tiny", **front.anthropic(way))
     yield model
     model._client.close()  # it has no public one
     await model._async_client.close()
 
 
-Maker = Callable[[RunningGateway, Way], AbstractAsyncContextManager[BaseChatModel]]
+Maker = Callable[[Front, Way], AbstractAsyncContextManager[BaseChatModel]]
 models = pytest.mark.parametrize("make_model", [openai_model, anthropic_model])
 ways = pytest.mark.parametrize("way", ALL, ids=by_rule)
 
@@ -96,18 +90,18 @@ def said(state: dict[str, Any]) -> str:
 
 @models
 @ways
-async def test_an_agent(scripted: ScriptedVllm, front: RunningGateway, way: Way, make_model: Maker) -> None:
+async def test_an_agent(front: ScriptedFront, way: Way, make_model: Maker) -> None:
     async with make_model(front, way) as model:
         graph = agent(model)
         first = await graph.ainvoke({"messages": [HumanMessage(QUESTION)]}, CONFIG)
         assert [message.type for message in first["messages"]] == ["human", "ai", "tool", "ai"]
         second = await graph.ainvoke({"messages": [HumanMessage(FOLLOW_UP)]}, CONFIG)
     assert [said(first), said(second)] == [ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, way, num_calls=3)
+    await front.check_one_application(way, num_calls=3)
 
 
 @models
-async def test_an_agent_streamed(scripted: ScriptedVllm, front: RunningGateway, make_model: Maker) -> None:
+async def test_an_agent_streamed(front: ScriptedFront, make_model: Maker) -> None:
     async with make_model(front, LINEAGE) as model:
         graph = agent(model)
 
@@ -116,16 +110,16 @@ async def test_an_agent_streamed(scripted: ScriptedVllm, front: RunningGateway, 
             return "".join([str(part.text) async for part, _ in parts if part.type == "AIMessageChunk"])
 
         assert [await stream(QUESTION), await stream(FOLLOW_UP)] == [ANSWER, SECOND_ANSWER]
-    assert all(call.json()["stream"] for call in scripted.calls)
-    await check_one_application(front, scripted, LINEAGE, num_calls=3)
+    assert all(call.json()["stream"] for call in front.engine.calls)
+    await front.check_one_application(LINEAGE, num_calls=3)
 
 
 @models
-async def test_an_agent_without_asyncio(scripted: ScriptedVllm, front: RunningGateway, make_model: Maker) -> None:
+async def test_an_agent_without_asyncio(front: ScriptedFront, make_model: Maker) -> None:
     def program(model: BaseChatModel) -> list[str]:
         graph = agent(model)
         return [said(graph.invoke({"messages": [HumanMessage(text)]}, CONFIG)) for text in (QUESTION, FOLLOW_UP)]
 
     async with make_model(front, LINEAGE) as model:
         assert await asyncio.to_thread(program, model) == [ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, LINEAGE, num_calls=3)
+    await front.check_one_application(LINEAGE, num_calls=3)

@@ -15,44 +15,36 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from tests.end_to_end.clients.fronts import Front, ScriptedFront
 from tests.end_to_end.clients.grouping import (
     ALL,
     ANSWER,
     FOLLOW_UP,
-    KEY,
     LINEAGE,
     QUESTION,
     SECOND_ANSWER,
     Way,
     by_rule,
-    check_one_application,
     look_up,
 )
-from tests.fakes.scripted_vllm import ScriptedVllm
-from tests.http.gateways import RunningGateway
 
 
 @asynccontextmanager
-async def chat(gateway: RunningGateway, way: Way) -> AsyncIterator[Model]:
-    async with _openai(gateway, way) as client:
+async def chat(front: Front, way: Way) -> AsyncIterator[Model]:
+    async with AsyncOpenAI(**front.openai(way)) as client:
         yield OpenAIChatModel("tiny", provider=OpenAIProvider(openai_client=client))
 
 
 @asynccontextmanager
-async def responses(gateway: RunningGateway, way: Way) -> AsyncIterator[Model]:
-    async with _openai(gateway, way) as client:
+async def responses(front: Front, way: Way) -> AsyncIterator[Model]:
+    async with AsyncOpenAI(**front.openai(way)) as client:
         yield OpenAIResponsesModel("tiny", provider=OpenAIProvider(openai_client=client))
 
 
 @asynccontextmanager
-async def messages(gateway: RunningGateway, way: Way) -> AsyncIterator[Model]:
-    options: Any = {"base_url": way.root_url(gateway), "api_key": KEY, "default_headers": way.headers}
-    async with AsyncAnthropic(max_retries=0, **options) as client:
+async def messages(front: Front, way: Way) -> AsyncIterator[Model]:
+    async with AsyncAnthropic(**front.anthropic(way)) as client:
         yield AnthropicModel("tiny", provider=AnthropicProvider(anthropic_client=client))
-
-
-def _openai(gateway: RunningGateway, way: Way) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=way.url(gateway), api_key=KEY, max_retries=0, default_headers=way.headers)
 
 
 def agent(model: Model) -> Agent[None, str]:
@@ -65,23 +57,23 @@ def search(query: str) -> str:
     return look_up(query)
 
 
-Maker = Callable[[RunningGateway, Way], Any]
+Maker = Callable[[Front, Way], Any]
 models = pytest.mark.parametrize("make_model", [chat, responses, messages])
 ways = pytest.mark.parametrize("way", ALL, ids=by_rule)
 
 
 @models
 @ways
-async def test_an_agent(scripted: ScriptedVllm, front: RunningGateway, way: Way, make_model: Maker) -> None:
+async def test_an_agent(front: ScriptedFront, way: Way, make_model: Maker) -> None:
     async with make_model(front, way) as model:
         first = await agent(model).run(QUESTION)
         second = await agent(model).run(FOLLOW_UP, message_history=first.all_messages())
     assert [first.output, second.output] == [ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, way, num_calls=3)
+    await front.check_one_application(way, num_calls=3)
 
 
 @models
-async def test_an_agent_streamed(scripted: ScriptedVllm, front: RunningGateway, make_model: Maker) -> None:
+async def test_an_agent_streamed(front: ScriptedFront, make_model: Maker) -> None:
     said: list[str] = []
     history: Any = None
     async with make_model(front, LINEAGE) as model:
@@ -90,11 +82,11 @@ async def test_an_agent_streamed(scripted: ScriptedVllm, front: RunningGateway, 
                 said.append("".join([part async for part in run.stream_text(delta=True)]))
                 history = run.all_messages()
     assert said == [ANSWER, SECOND_ANSWER]
-    await check_one_application(front, scripted, LINEAGE, num_calls=3)
+    await front.check_one_application(LINEAGE, num_calls=3)
 
 
 @models
-async def test_an_agent_without_asyncio(scripted: ScriptedVllm, front: RunningGateway, make_model: Maker) -> None:
+async def test_an_agent_without_asyncio(front: ScriptedFront, make_model: Maker) -> None:
     def program() -> str:
         with asyncio.Runner() as runner:
             asyncio.set_event_loop(runner.get_loop())
@@ -106,4 +98,4 @@ async def test_an_agent_without_asyncio(scripted: ScriptedVllm, front: RunningGa
             return output
 
     assert await asyncio.to_thread(program) == ANSWER
-    await check_one_application(front, scripted, LINEAGE, num_calls=2)
+    await front.check_one_application(LINEAGE, num_calls=2)

@@ -13,11 +13,13 @@ import anthropic
 import httpx
 import openai
 import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
 
-from tests.end_to_end.clients.grouping import FOLLOW_UP, KEY, PATH, QUESTION, look_up
+from tests.end_to_end.clients.fronts import RealFront
+from tests.end_to_end.clients.grouping import FOLLOW_UP, PATH, QUESTION, look_up
 from tests.fakes.protocols.turns import calls, says
 from tests.fakes.running_engine import RunningEngine
-from tests.fakes.running_gateway import RunningGateway
 from tests.fakes.scripted_vllm import ScriptedVllm
 
 pytestmark = pytest.mark.engine
@@ -37,29 +39,17 @@ LONGEST = 700
 """A call takes some 80 tokens: JSON allows blanks, and random weights use them."""
 
 
-def openai_client(gateway: RunningGateway) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{gateway.url}{PATH.prefix}/v1", api_key=KEY, max_retries=0)
+def check_one_application(front: RealFront) -> None:
+    """What the engine's scheduler has seen, and what the gateway tells of it."""
+    assert front.applications() == {PATH.application}
+    assert [one["id"] for one in front.listed()] == [PATH.application]
 
 
-def anthropic_client(gateway: RunningGateway) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(base_url=f"{gateway.url}{PATH.prefix}", api_key=KEY, max_retries=0)
-
-
-async def check_one_application(gateway: RunningGateway, engine: RunningEngine, since: int) -> None:
-    """What the engine's scheduler has seen since then, and what the gateway tells of it."""
-    scheduled = {event["application_id"] for event in engine.events(since) if event["event"] == "scheduled"}
-    assert {application.rpartition("/")[2] for application in scheduled} == {PATH.application}
-    async with gateway.client(headers={"authorization": f"Bearer {KEY}"}) as client:
-        listed = (await client.get("/v1/applications")).json()["data"]
-    assert [one["id"] for one in listed] == [PATH.application]
-
-
-async def test_openai_chat(engine: RunningEngine, gateway: RunningGateway) -> None:
-    since = engine.mark()
+async def test_openai_chat(real_front: RealFront) -> None:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     named: Any = {"type": "function", "function": {"name": "search"}}
     forced: Any = {"model": "tiny", "messages": messages, "tools": [SEARCH], "max_tokens": LONGEST, "stop": [END]}
-    async with openai_client(gateway) as client:
+    async with AsyncOpenAI(**real_front.openai(PATH)) as client:
         for choice in (named, "required"):
             answer = await client.chat.completions.create(**forced, tool_choice=choice)
             (call,) = answer.choices[0].message.tool_calls or []
@@ -76,14 +66,13 @@ async def test_openai_chat(engine: RunningEngine, gateway: RunningGateway) -> No
         said = await client.chat.completions.create(model="tiny", messages=messages, max_tokens=5)
         assert said.usage is not None
         assert said.usage.completion_tokens == 5
-    await check_one_application(gateway, engine, since)
+    check_one_application(real_front)
 
 
-async def test_openai_responses(engine: RunningEngine, gateway: RunningGateway) -> None:
-    """Without its store (VLLM_ENABLE_RESPONSES_API_STORE) vLLM keeps no response: the conversation is sent whole."""
-    since = engine.mark()
+async def test_openai_responses(real_front: RealFront) -> None:
+    """The conversation is sent whole, as it must be to a vLLM that keeps no responses."""
     conversation: list[Any] = [{"role": "user", "content": QUESTION}]
-    async with openai_client(gateway) as client:
+    async with AsyncOpenAI(**real_front.openai(PATH)) as client:
         called = await client.responses.create(
             model="tiny",
             input=conversation,
@@ -106,15 +95,10 @@ async def test_openai_responses(engine: RunningEngine, gateway: RunningGateway) 
         assert numbers == list(range(len(numbers)))
         assert said.usage is not None
         assert said.usage.output_tokens == 5
-        with pytest.raises(openai.NotFoundError):
-            await client.responses.create(model="tiny", input="Hi", previous_response_id=said.id)
-        with pytest.raises(openai.NotFoundError):
-            await client.responses.retrieve(said.id)
-    await check_one_application(gateway, engine, since)
+    check_one_application(real_front)
 
 
-async def test_anthropic(engine: RunningEngine, gateway: RunningGateway) -> None:
-    since = engine.mark()
+async def test_anthropic(real_front: RealFront) -> None:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     forced: Any = {
         "model": "tiny",
@@ -123,7 +107,7 @@ async def test_anthropic(engine: RunningEngine, gateway: RunningGateway) -> None
         "max_tokens": LONGEST,
         "stop_sequences": [END],
     }
-    async with anthropic_client(gateway) as client:
+    async with AsyncAnthropic(**real_front.anthropic(PATH)) as client:
         before = (await client.messages.count_tokens(model="tiny", messages=messages)).input_tokens
         answer = await client.messages.create(**forced, tool_choice={"type": "tool", "name": "search"})
         (block,) = answer.content
@@ -142,23 +126,22 @@ async def test_anthropic(engine: RunningEngine, gateway: RunningGateway) -> None
             await client.messages.create(model="other", messages=messages, max_tokens=5)
         with pytest.raises(anthropic.BadRequestError):  # the engine's own: longer than its context
             await client.messages.create(model="tiny", messages=messages, max_tokens=5, system="word " * 2000)
-    await check_one_application(gateway, engine, since)
+    check_one_application(real_front)
 
 
-async def test_what_else_it_serves(engine: RunningEngine, gateway: RunningGateway) -> None:
-    since = engine.mark()
-    async with openai_client(gateway) as client:
+async def test_what_else_it_serves(real_front: RealFront) -> None:
+    async with AsyncOpenAI(**real_front.openai(PATH)) as client:
         assert [model.id async for model in client.models.list()] == ["tiny"]
         told = await client.completions.create(model="tiny", prompt="Once", max_tokens=5)
         assert told.usage is not None
         assert told.usage.completion_tokens == 5
         with pytest.raises(openai.NotFoundError):  # a model that generates has no such route
             await client.embeddings.create(model="tiny", input="Hi")
-    async with gateway.client() as http:
+    async with httpx.AsyncClient(base_url=real_front.anthropic_url(PATH)) as http:
         tokens = (await http.post("/v1/tokenize", json={"model": "tiny", "prompt": "Once upon"})).json()["tokens"]
         text = (await http.post("/v1/detokenize", json={"model": "tiny", "tokens": tokens})).json()["prompt"]
     assert text == "Once upon"
-    await check_one_application(gateway, engine, since)
+    check_one_application(real_front)
 
 
 STREAMS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
