@@ -3,10 +3,10 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check mutants studies bench bench-gateway clean
+.PHONY: help setup run test check mutants studies bench bench-gateway bench-observability chaos soak dashboards clean
 
 help: ## List these commands.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
 setup: .venv/.ready ## Make .venv with everything that run and test need.
 
@@ -33,6 +33,18 @@ bench: setup ## Measure and write benchmarks/results/.
 
 bench-gateway: setup ## The gateway beside its peers; FLAGS=--quick, --streams or "--soak 1000000".
 	$(BIN)/python -m benchmarks.gateway $(FLAGS)
+
+chaos: setup ## Kill Redis, engine and gateway under load, and see it through; FLAGS=--short.
+	$(BIN)/python -m benchmarks.chaos $(FLAGS)
+
+soak: setup ## Half an hour of steady traffic: does anything grow? FLAGS="--minutes N".
+	$(BIN)/python -m benchmarks.soak $(FLAGS)
+
+bench-observability: setup ## What metrics, spans and logs of every call cost; FLAGS=--quick.
+	$(BIN)/python -m benchmarks.observability $(FLAGS)
+
+dashboards: setup ## Write deploy/grafana/dashboards/ from deploy/dashboards/.
+	$(BIN)/python -m deploy.dashboards
 
 clean: ## Remove what setup made.
 	rm -rf .venv

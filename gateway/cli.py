@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 COMMANDS = (
     "serve_command",
+    "top_command",
     "keys_command",
     "demo.command",
     "replay.command",

@@ -7,18 +7,24 @@ import asyncio
 import importlib
 import importlib.util
 import logging
-from collections.abc import AsyncIterator, Coroutine
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from gateway.call_log import CallLog
+from gateway.call_report import Tracer
 from gateway.clock import SteadyClock
 from gateway.engines.vllm import VllmEngine
 from gateway.fairness.units import KvTokenTime
 from gateway.http.app import create_http_app
+from gateway.http.call_watch import CallWatch
+from gateway.http.operations import gateway_version
 from gateway.identity import Keys, KindRegistry
+from gateway.identity.classes import TenantClasses
 from gateway.key_place import make_key_watch
 from gateway.key_watch import KeyWatch
 from gateway.learning.learning import Learning
@@ -26,7 +32,9 @@ from gateway.learning.trained import Artifact, Toolkit, TrainedPredictor, Unusab
 from gateway.learning.training import TrainingProcess
 from gateway.metrics import Metrics
 from gateway.ports import ArtifactShelf, History, LinkStore, StateStore, UsageLedger
+from gateway.process_watch import watch_process
 from gateway.scheduling.dispatcher import Dispatcher
+from gateway.scheduling.overview_desk import OverviewDesk
 from gateway.settings import Settings, StoreSettings
 from gateway.stores.file_history import FileHistory
 from gateway.stores.folder_shelf import FolderShelf
@@ -37,6 +45,9 @@ from gateway.stores.redis_history import RedisHistory
 from gateway.stores.redis_links import RedisLinks
 from gateway.stores.redis_shelf import RedisShelf
 from gateway.stores.redis_usage import RedisUsage
+from gateway.stores.redis_usage_sums import RedisUsageSums
+from gateway.tracing.config import tracing_config
+from gateway.usage_sums import UsageSums
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +69,7 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
     watch = watch or make_key_watch(settings)
     kinds = KindRegistry()
     metrics = Metrics(settings.scheduling.policy, kinds)
+    metrics.build(gateway_version())
     store = make_store(settings.store)
     engines = [VllmEngine(url, settings.engines) for url in settings.engines.urls]
     now = SteadyClock().now
@@ -69,12 +81,13 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
         make_history(settings), make_shelf(settings), predictor, toolkit, settings.learning, metrics, now,
         make_training(settings),
     )  # fmt: skip
-    ledger = make_ledger(settings.store)
+    ledger, sums = make_ledger(settings.store), make_sums(settings.store)
     dispatcher = Dispatcher(
         settings, store, engines, predictor, metrics, kinds, now, learning.closed,
-        terms_of=watch.keys.terms_of, caps_weights=lambda: not watch.keys.is_open, ledger=ledger,
+        terms_of=watch.keys.terms_of, caps_weights=lambda: not watch.keys.is_open, ledger=ledger, sums=sums,
     )  # fmt: skip
     links = make_links(settings.store)
+    tracer = make_tracer(settings, metrics)
     failed = asyncio.Event()
 
     @asynccontextmanager
@@ -83,29 +96,62 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
         tasks = [
             _kept_alive(dispatcher.run(), "the dispatcher broke down", failed),
             _kept_alive(learning.run(), "the gateway learns no longer"),
+            _kept_alive(watch_process(metrics), "the gateway watches itself no longer"),
             _kept_alive(watch.run(), "the gateway follows its keys no longer", failed),
         ]
+        if tracer is not None:
+            tasks.append(_kept_alive(tracer.run(), "the gateway sends no spans any longer"))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if tracer is not None:
+                await tracer.aclose()
             await learning.aclose()
             for engine in engines:
                 await engine.aclose()
             await links.aclose()
             if ledger is not None:
                 await ledger.aclose()
+            if sums is not None:
+                await sums.aclose()
             await store.aclose()
             await watch.aclose()
 
-    app = create_http_app(dispatcher, watch.keys, links, settings, metrics, lifespan=lifespan)
+    overview = OverviewDesk(dispatcher.insides(), now, settings.applications.max_listed)
+    app = create_http_app(
+        dispatcher, overview, watch.keys, links, settings, metrics,
+        watch=make_call_watch(settings, tracer, now, watch.keys), lifespan=lifespan,
+    )  # fmt: skip
     return Gateway(app, dispatcher, watch.keys, failed)
 
 
 def create_app(settings: Settings) -> ASGIApp:
     return compose(settings).app
+
+
+def make_tracer(settings: Settings, metrics: Metrics) -> Tracer | None:
+    """None where no traces are wanted; then nothing of OpenTelemetry is imported. Raises ImpossibleSetting."""
+    config = tracing_config(settings.tracing, os.environ)
+    if config is None:
+        return None
+    from gateway.tracing.tracer import OtlpTracer
+
+    return OtlpTracer(config, gateway_version(), metrics.spans)
+
+
+def make_call_watch(
+    settings: Settings, tracer: Tracer | None, now: Callable[[], float], keys: Keys
+) -> CallWatch | None:
+    """None where nobody wants to know of single calls."""
+    wanted = settings.logs.calls
+    if tracer is None and wanted == "none":
+        return None
+    classes = TenantClasses(settings.tenants.classes)
+    call_log = None if wanted == "none" else CallLog(now, is_complete=wanted == "all")
+    return CallWatch(tracer, call_log, now, lambda tenant: classes.of(keys.terms_of(tenant).weight))
 
 
 def make_store(settings: StoreSettings) -> StateStore:
@@ -125,6 +171,13 @@ def make_ledger(settings: StoreSettings) -> UsageLedger | None:
     if settings.redis_url is None:
         return None
     return RedisUsage(settings.redis_url, prefix=f"{{{settings.prefix}}}", timeout_s=settings.timeout_s)
+
+
+def make_sums(settings: StoreSettings) -> UsageSums | None:
+    """None: this gateway's own sums are all there is."""
+    if settings.redis_url is None:
+        return None
+    return RedisUsageSums(settings.redis_url, prefix=f"{{{settings.prefix}}}", timeout_s=settings.timeout_s)
 
 
 def make_links(settings: StoreSettings) -> LinkStore:

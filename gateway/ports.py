@@ -5,16 +5,16 @@ Everything here is a value or a Protocol. Adapters (`gateway.stores`, `gateway.e
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
 from gateway.identity.links import LinkKey
+from gateway.values import value
 
 # --- the state store ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """An application's first call, or its declaration."""
 
@@ -26,7 +26,7 @@ class Arrival:
     parent: ApplicationId | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApplicationRecord:
     """What is shared about one application. Times of day are Unix seconds, for idle closing only, never for order."""
 
@@ -44,7 +44,7 @@ class ApplicationRecord:
     last_seen_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """One application and the clock, read in the same instant."""
 
@@ -52,7 +52,7 @@ class Standing:
     application: ApplicationRecord
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Snapshot:
     """The shared state: the clock, who is unfinished in GPS (in order of finish time, ties by id), and who is open."""
 
@@ -132,7 +132,7 @@ class StateStore(Protocol):
 # --- what tenants use -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TenantShare:
     """What one gateway has to tell of one tenant."""
 
@@ -147,7 +147,7 @@ class TenantShare:
     """Calls of it that run at this gateway now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TenantTotals:
     """What all gateways together have told of one tenant."""
 
@@ -195,7 +195,7 @@ class LinkStore(Protocol):
 # --- engines --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FinishedCall:
     """The engine's own account of a call that ended there, in whatever way."""
 
@@ -209,7 +209,7 @@ class FinishedCall:
     preemptions: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EngineState:
     """One reading of an engine. An engine without our patch reports no records, and `service` None."""
 
@@ -230,7 +230,7 @@ class EngineState:
     next_sequence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EngineMode:
     """How far this engine follows our order."""
 
@@ -240,7 +240,7 @@ class EngineMode:
     models: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EngineRequest:
     """One HTTP request to an engine. `headers` (names in lower case) already lacks what steers the engine; the adapter
     sets those."""
@@ -297,7 +297,7 @@ class Engine(Protocol):
 # --- the cost predictor ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FirstCall:
     """What is known of an application when its first call arrives."""
 
@@ -312,7 +312,7 @@ class FirstCall:
     num_tools: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Progress:
     """How far an application has come when one of its calls has ended."""
 
@@ -325,7 +325,7 @@ class Progress:
     """What the ended ones held."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prediction:
     """What an application is going to cost in all. `low` and `high` hold the true cost in four cases of five, and are
     None where nobody knows how wrong `cost` may be."""
@@ -360,7 +360,7 @@ class CostPredictor(Protocol):
 # --- what predictors learn from, and what they are ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClosedApplication:
     """What is kept of an application when it has closed: for training, and to see how wrong predictions are."""
 
@@ -394,7 +394,7 @@ class History(Protocol):
     async def aclose(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ShelfMark:
     """Which artifact is in use."""
 

@@ -11,6 +11,7 @@ from gateway.fairness.policies import POLICY_NAMES
 from gateway.key_place import make_key_watch, why_not_open
 from gateway.settings import ImpossibleSetting, Settings, load_settings
 from gateway.stores.key_book import UnusableKeys
+from gateway.tracing.config import tracing_config
 
 _EXAMPLE = """example:
   justitia serve --engine http://127.0.0.1:8000
@@ -40,19 +41,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--policy", choices=POLICY_NAMES, help="order of calls (default: justitia)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings as TOML")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    parser.add_argument("--log-format", choices=("text", "json"), help="lines of the log (default: text)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     try:
         settings = load_settings(os.environ, args.config, _flags(args))
+        tracing_config(settings.tracing, os.environ)
     except ImpossibleSetting as error:
         print(f"justitia serve: {error}", file=sys.stderr)
         return 2
     if (why := _why_not(settings) or asyncio.run(_why_not_with_these_keys(settings))) is not None:
         print(f"justitia serve: {why}", file=sys.stderr)
         return 2
-    logs.set_up(args.log_level)
+    logs.set_up(args.log_level, settings.logs.format)
     # Only now, and only what is needed: the parent of workers serves nothing itself.
     if settings.server.workers > 1:
         from gateway import workers
@@ -96,6 +99,7 @@ def _flags(args: argparse.Namespace) -> dict[str, dict[str, object]]:
         "store": {"redis_url": args.redis},
         "scheduling": {"policy": args.policy},
         "tenants": {"open": args.open},
+        "logs": {"format": args.log_format},
     }
     groups = {
         group: {name: value for name, value in flags.items() if value is not None} for group, flags in given.items()

@@ -107,7 +107,7 @@ def server_config(gateway: Gateway, settings: Settings, listening: Listening) ->
         port=settings.server.port,
         http=cast(type[asyncio.Protocol], listening.protocol),  # uvicorn only calls it
         ws="none",  # nothing here speaks it
-        proxy_headers=False,  # no decision asks where a client is
+        proxy_headers=False,  # who asks from this machine may see all of an open gateway: no header can claim that
         timeout_graceful_shutdown=int(settings.server.drain_timeout_s),
         timeout_keep_alive=int(listening.limits.idle_s),
         log_config=None,

@@ -30,10 +30,15 @@ from pydantic_settings import (
 )
 
 from gateway.fairness.policies import PolicyName
+from gateway.fairness.virtual_clock import MAX_WEIGHT
+from gateway.identity.classes import MAX_CLASSES
 from gateway.identity.names import is_safe_tenant
 from gateway.identity.tenants import TENANT_NAME
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
+
+# A str and no SecretStr: workers get their settings as JSON, in which that is stars.
+OperatorToken = Annotated[str, Field(pattern=r"^[!-~]{16,256}\z")]
 
 
 class Group(BaseModel):
@@ -51,6 +56,9 @@ class ServerSettings(Group):
         None, description="A stream that waits for its turn gets an SSE comment this often. Default: none."
     )
     drain_timeout_s: Seconds = Field(30.0, description="On a stop signal: how long calls may go on.")
+    operator_token: OperatorToken | None = Field(
+        None, repr=False, description="Who shows it sees every tenant's applications (`/console`, `justitia top`)."
+    )
 
 
 class EngineSettings(Group):
@@ -185,6 +193,9 @@ def _refused(value: object) -> object:
     return value
 
 
+ClassName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
 class TenantSettings(Group):
     # Of two validators the later is asked first: what the other refuses, and an error shows, is no key any more.
     api_keys: Annotated[dict[str, str], BeforeValidator(_refused), BeforeValidator(_checked_keys)] = Field(
@@ -199,6 +210,12 @@ class TenantSettings(Group):
         None,
         description="While there are no keys at all, let everybody in. Default: only on a loopback address.",
     )
+    classes: dict[ClassName, Annotated[int, Field(ge=1, le=MAX_WEIGHT)]] = Field(
+        default={"low": 1, "standard": 1000, "high": 1001},
+        min_length=1,
+        max_length=MAX_CLASSES,
+        description="Classes of tenants in metrics, each with the least weight (thousandths) of its tenants.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -207,6 +224,13 @@ class TenantSettings(Group):
         if not isinstance(value, Mapping):
             return value if isinstance(value, cls) else _Unshown()
         return {name: held if name in cls.model_fields else _Unshown() for name, held in value.items()}
+
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, classes: dict[str, int]) -> dict[str, int]:
+        if len(set(classes.values())) < len(classes):
+            raise ValueError("two classes begin at the same weight")
+        return classes
 
     def keys_file_in_use(self) -> Path | None:
         """Where there is no Redis. None where no folder is the user's own: in one that anybody can write to, anybody
@@ -218,6 +242,29 @@ class TenantSettings(Group):
             return (Path(state) if state else Path.home() / ".local" / "state") / "justitia" / "keys.json"
         except RuntimeError:
             return None
+
+
+class TracingSettings(Group):
+    endpoint: str | None = Field(
+        None,
+        repr=False,
+        description="OpenTelemetry collector that gets spans (OTLP over HTTP). Default: OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
+    records_prompts: bool = Field(False, description="Put the first 4,096 characters of a prompt into its span.")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise ValueError("not an http(s) URL")
+        return url
+
+
+class LogSettings(Group):
+    format: Literal["text", "json"] = Field("text", description="Lines on stderr, or JSON objects, one a line.")
+    calls: Literal["all", "failed", "none"] = Field(
+        "failed", description="Which calls get a line of their own; failed: refused and retried ones, too."
+    )
 
 
 class Settings(BaseSettings):
@@ -236,10 +283,15 @@ class Settings(BaseSettings):
     applications: ApplicationSettings = ApplicationSettings()
     learning: LearningSettings = LearningSettings()
     tenants: TenantSettings = TenantSettings()
+    tracing: TracingSettings = TracingSettings()
+    logs: LogSettings = LogSettings()
 
 
 ENGINE_SIDE_VARIABLES = frozenset({"JUSTITIA_ENGINE_TOKEN", "JUSTITIA_ENGINE_TRACE"})
 """Read by the engine's patch, not by the gateway."""
+
+CLIENT_SIDE_VARIABLES = frozenset({"JUSTITIA_KEY"})
+"""Read by `justitia top`."""
 
 
 def _may_be_secret(name: str, value: object) -> bool:
@@ -289,7 +341,7 @@ def _read(file: Path | None, flags: Mapping[str, Any]) -> Settings:
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     for name in environment:
-        if not name.upper().startswith("JUSTITIA_") or name.upper() in ENGINE_SIDE_VARIABLES:
+        if not name.upper().startswith("JUSTITIA_") or name.upper() in ENGINE_SIDE_VARIABLES | CLIENT_SIDE_VARIABLES:
             continue
         group = name.upper().removeprefix("JUSTITIA_").split("__")[0].lower()
         if group not in Settings.model_fields:

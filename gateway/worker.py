@@ -5,7 +5,6 @@
 The settings come over the link, in one line: they hold keys, which belong neither on a command line nor in a file.
 """
 
-import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -19,14 +18,13 @@ from gateway.settings import Settings
 def main(argv: Sequence[str]) -> int:
     number, folder, log_level = int(argv[0]), Path(argv[1]), argv[2]
     link, *listeners = (socket.socket(fileno=int(fd)) for fd in argv[3:])
-    # First come, first served: set_up leaves alone what has a format.
-    logging.basicConfig(level=log_level, format=f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s")
-    logs.set_up(log_level)
     share_metrics(folder, number)
     line = _line(link)
     status = 1  # the parent went before it had said all
     if line.endswith(b"\n"):
-        status = server.run(Settings.model_validate_json(line), server.Parent(tuple(listeners), link))
+        settings = Settings.model_validate_json(line)
+        logs.set_up(log_level, settings.logs.format, number)
+        status = server.run(settings, server.Parent(tuple(listeners), link))
     if _is_closed(link):  # nobody else is left to do it
         remove_worker(folder, number)
     return status

@@ -1,13 +1,21 @@
+import asyncio
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.fairness.units import KvTokenTime
+from gateway.fairness.units import KvTokenTime, Tokens
 from gateway.identity import KindRegistry
 from gateway.metrics import Metrics, forget_worker
-from gateway.ports import Prediction
+from gateway.ports import EngineState, Prediction
+from gateway.process_reading import ProcessReading, read_process
+from gateway.process_watch import watch_process
+from gateway.scheduling.fairness_watch import FairnessReading
+from gateway.scheduling.model import Refusal
+from tests.fakes.waiting import until
 
 CONTRACT = """
     applications_backlogged virtual_time_kv_token_iterations calls_queued calls_running calls_total
@@ -15,10 +23,37 @@ CONTRACT = """
     service_kv_token_iterations_total application_lag_kv_token_iterations prediction_relative_error identity_total
     store_operation_seconds store_errors_total engine_up engine_kv_usage_ratio
     prediction_interval_total prediction_drift_ratio predictor_in_use
+    call_oldest_wait_seconds calls_queued_limit refusals_total tokens_total virtual_start_spread_kv_token_iterations
+    virtual_cost_max_kv_token_iterations application_lateness_kv_token_iterations
+    application_lateness_bound_kv_token_iterations tenant_service_kv_token_iterations_total backlogged_weight
+    tenant_calls_queued engine_kv_capacity_tokens engine_calls engine_preemptions_total engine_mode store_up
+    event_loop_lag_seconds build_info workers process_start_time_seconds process_resident_memory_bytes
+    process_cpu_seconds_total process_open_files process_max_files
 """
 
 LABELS = {"policy", "application_kind", "outcome", "engine", "model", "tenant_class", "rule", "operation", "le"}
-LABELS |= {"cost", "predictor"}
+LABELS |= {"cost", "predictor", "reason", "direction", "mode", "status", "version", "result"}
+
+STATE = EngineState(
+    incarnation=1,
+    service=None,
+    capacity_kv_tokens=Tokens(1000),
+    free_kv_tokens=Tokens(500),
+    max_num_seqs=64,
+    num_running=3,
+    num_waiting=2,
+    waiting_calls=None,
+    preemptions=7,
+)
+FAIRNESS = FairnessReading(
+    virtual_start_spread=30.0,
+    virtual_cost=40.0,
+    lag=5.0,
+    lateness=60.0,
+    lateness_bound=2000.0,
+    weight_by_class={"standard": 2.0, "high": 0.5},
+)
+PROCESS = ProcessReading(started_at=1.8e9, resident_bytes=2**26, cpu_s=2.5, open_files=40, max_files=1024)
 
 
 def with_everything_counted() -> Metrics:
@@ -34,10 +69,22 @@ def with_everything_counted() -> Metrics:
     metrics.prediction_drift(1.25)
     metrics.predictor_in_use("trained")
     metrics.clock(1e9, 7)
-    metrics.lag(5.0)
+    metrics.fairness(FAIRNESS)
+    metrics.tenant_classes(("standard", "high"))
+    metrics.tenant_service("high", 12.5)
+    metrics.tenant_calls_queued({"standard": 4, "high": 0})
+    metrics.oldest_wait(1.5)
+    metrics.queue_limit(100)
+    metrics.refused(Refusal.QUEUE_FULL)
+    metrics.tokens(70, 7)
     metrics.service("host:1", 100.5)
     metrics.engine_up("host:1", True)
-    metrics.engine_kv_usage("host:1", 0.5)
+    metrics.engine_state("host:1", STATE)
+    metrics.engine_mode("host:1", "patched")
+    metrics.preemptions("host:1", 2)
+    metrics.event_loop_lag(0.02)
+    metrics.build("1.2.3")
+    metrics.process(PROCESS)
     metrics.store_operation("arrive", 0.001)
     metrics.store_error("arrive")
     return metrics
@@ -78,6 +125,68 @@ def test_values() -> None:
     assert seen["justitia_service_kv_token_iterations_total", "host:1", "justitia"] == 100.5
     assert seen["justitia_prediction_relative_error_sum", "a", "justitia"] == 0.5
     assert seen["justitia_engine_up", "host:1", "justitia"] == 1
+    assert seen["justitia_engine_kv_usage_ratio", "host:1", "justitia"] == 0.5
+    assert seen["justitia_engine_calls", "host:1", "justitia", "waiting"] == 2
+    assert seen["justitia_engine_mode", "host:1", "justitia", "patched"] == 1
+    assert seen["justitia_engine_mode", "host:1", "justitia", "unordered"] == 0
+    assert seen["justitia_engine_preemptions_total", "host:1", "justitia"] == 2
+    assert seen["justitia_application_lag_kv_token_iterations", "justitia"] == 5
+    assert seen["justitia_application_lateness_kv_token_iterations", "justitia"] == 60
+    assert seen["justitia_application_lateness_bound_kv_token_iterations", "justitia"] == 2000
+    assert seen["justitia_virtual_start_spread_kv_token_iterations", "justitia"] == 30
+    assert seen["justitia_virtual_cost_max_kv_token_iterations", "justitia"] == 40
+    assert seen["justitia_backlogged_weight", "justitia", "standard"] == 2
+    assert seen["justitia_tenant_service_kv_token_iterations_total", "high", "justitia"] == 12.5
+    assert seen["justitia_tenant_calls_queued", "justitia", "standard"] == 4
+    assert seen["justitia_call_oldest_wait_seconds", "justitia"] == 1.5
+    assert seen["justitia_tokens_total", "completion", "justitia"] == 7
+    assert seen["justitia_process_open_files", "justitia"] == 40
+
+
+def test_what_may_stay_away_is_seen_before_it_comes() -> None:
+    """A rate needs a first value: the first refusal must not be the one that nobody sees."""
+    seen = samples(Metrics("justitia"))
+    for reason in Refusal:
+        assert seen["justitia_refusals_total", *sorted(("justitia", reason))] == 0
+    assert seen["justitia_store_up", "justitia"] == 1
+    assert seen["justitia_tokens_total", "justitia", "prompt"] == 0
+
+
+def test_the_engines_mode_is_none_while_it_is_down() -> None:
+    metrics = with_everything_counted()
+    metrics.engine_mode("host:1", None)
+    assert {value for key, value in samples(metrics).items() if key[0] == "justitia_engine_mode"} == {0}
+
+
+def test_the_processs_time_is_counted_once() -> None:
+    metrics = with_everything_counted()
+    metrics.process(replace(PROCESS, cpu_s=3.0))
+    assert samples(metrics)["justitia_process_cpu_seconds_total", "justitia"] == 3
+
+
+def test_this_process_is_read() -> None:
+    reading = read_process()
+    assert reading is not None
+    assert 0 <= time.time() - reading.started_at < 86_400
+    assert reading.resident_bytes > 2**20
+    assert 3 <= reading.open_files < reading.max_files
+    with Path("/dev/null").open():
+        again = read_process()
+        assert again is not None
+        assert again.open_files == reading.open_files + 1
+
+
+async def test_a_blocked_loop_is_seen() -> None:
+    metrics = Metrics("justitia")
+    watch = asyncio.create_task(watch_process(metrics))
+    asyncio.get_running_loop().call_later(0.05, time.sleep, 0.3)
+
+    async def is_seen() -> bool:
+        return samples(metrics).get(("justitia_event_loop_lag_seconds_sum", "justitia"), 0.0) > 0.15
+
+    await until(is_seen)
+    watch.cancel()
+    assert samples(metrics)["justitia_process_resident_memory_bytes", "justitia"] > 2**20
 
 
 def test_clients_cannot_make_the_series_grow() -> None:
@@ -101,7 +210,11 @@ def said_by_worker(folder: Path, number: int, text: str, accept: str = "") -> st
     program = (
         "import sys\n"
         "from pathlib import Path\n"
+        "from dataclasses import replace\n"
         "from gateway.metrics import Metrics, share_metrics\n"
+        "from tests.test_metrics import FAIRNESS, STATE\n"
+        "state = lambda usage: replace(STATE, free_kv_tokens=round(1000 * (1 - usage)))\n"
+        "fairness = lambda lag: replace(FAIRNESS, lag=lag, lateness=10 * lag)\n"
         f"share_metrics(Path({str(folder)!r}), {number})\n"
         "metrics = Metrics('justitia')\n"
         f"{text}\n"
@@ -114,13 +227,19 @@ def test_each_worker_answers_for_all(tmp_path: Path) -> None:
     said_by_worker(
         tmp_path, 1,
         "metrics.call_ended('completed', 'a'); metrics.overhead(0.001); metrics.queue_depth(3, 4)\n"
-        "metrics.clock(200.0, 9); metrics.lag(5.0); metrics.engine_up('e', False); metrics.engine_kv_usage('e', 0.75)\n"
+        "metrics.clock(200.0, 9); metrics.engine_up('e', False); metrics.engine_state('e', state(0.75))\n"
+        "metrics.fairness(fairness(5.0)); metrics.preemptions('e', 3); metrics.store_up(False)\n"
+        "metrics.oldest_wait(9.0)\n"
+        "metrics.queue_limit(100); metrics.tenant_calls_queued({'high': 2}); metrics.tenant_service('high', 1.5)\n"
         "metrics.predictor_in_use('trained'); metrics.prediction_drift(3.0)\n"
         "metrics.service('e', 10.0, is_everybodys=True); metrics.service('stock', 1.0)",
     )  # fmt: skip
     second = (
         "metrics.call_ended('completed', 'a'); metrics.overhead(0.001); metrics.queue_depth(1, 1)\n"
-        "metrics.clock(100.0, 2); metrics.lag(4.0); metrics.engine_up('e', True); metrics.engine_kv_usage('e', 0.25)\n"
+        "metrics.clock(100.0, 2); metrics.engine_up('e', True); metrics.engine_state('e', state(0.25))\n"
+        "metrics.fairness(fairness(4.0)); metrics.preemptions('e', 3); metrics.store_up(True)\n"
+        "metrics.oldest_wait(1.0)\n"
+        "metrics.queue_limit(100); metrics.tenant_calls_queued({'high': 3}); metrics.tenant_service('high', 2.0)\n"
         "metrics.predictor_in_use('mean'); metrics.prediction_drift(2.0)\n"
         "metrics.service('e', 10.0, is_everybodys=True); metrics.service('stock', 1.0)"
     )
@@ -138,12 +257,20 @@ def test_each_worker_answers_for_all(tmp_path: Path) -> None:
     assert seen["justitia_application_lag_kv_token_iterations", "justitia"] == 4
     assert seen["justitia_engine_kv_usage_ratio", "e", "justitia"] == 0.25
     assert seen["justitia_prediction_drift_ratio", "justitia"] == 2
+    # Each sees the lateness of its own calls, and the worst of them is told.
+    assert seen["justitia_application_lateness_kv_token_iterations", "justitia"] == 50
+    assert seen["justitia_call_oldest_wait_seconds", "justitia"] == 9
+    assert (seen["justitia_store_up", "justitia"], seen["justitia_workers", "justitia"]) == (0, 2)
+    assert seen["justitia_calls_queued_limit", "justitia"] == 200
+    assert seen["justitia_tenant_calls_queued", "high", "justitia"] == 5
+    assert seen["justitia_tenant_service_kv_token_iterations_total", "high", "justitia"] == 3.5
     # An engine that one of them does not reach is down for a part of the calls; both predictors are in use.
     assert seen["justitia_engine_up", "e", "justitia"] == 0
     assert seen["justitia_predictor_in_use", "justitia", "trained"] == 1
     assert seen["justitia_predictor_in_use", "justitia", "mean"] == 1
     # The engine's own counter was read by both; the other engine's service is the sum of what each has seen.
     assert seen["justitia_service_kv_token_iterations_total", "e", "justitia"] == 10
+    assert seen["justitia_engine_preemptions_total", "e", "justitia"] == 3
     assert seen["justitia_service_kv_token_iterations_total", "justitia", "stock"] == 2
 
 

@@ -1,14 +1,15 @@
 """The engine's routes that pass through the gateway, and in what they differ."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
+
+from gateway.values import value
 
 ErrorShape = Literal["openai", "anthropic"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Api:
     engine_path: str
     takes_turn: bool = True

@@ -10,6 +10,7 @@ from gateway.fairness.units import KvTokenTime
 from gateway.http.answer_notes import AnswerNotes
 from gateway.http.apis import Api
 from gateway.http.bodies import CallBody, read_call, read_object
+from gateway.http.call_watch import CallWatch
 from gateway.http.disconnect import ClientWatch
 from gateway.http.exchange import Exchange
 from gateway.http.headers import to_engine
@@ -31,16 +32,37 @@ What continues one of them all the same opens it again."""
 
 class Calls:
     def __init__(
-        self, dispatcher: Dispatcher, keys: Keys, links: LinkStore, settings: Settings, metrics: Metrics
+        self,
+        dispatcher: Dispatcher,
+        keys: Keys,
+        links: LinkStore,
+        settings: Settings,
+        metrics: Metrics,
+        watch: CallWatch | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._keys = keys
         self._links = links
         self._settings = settings
         self._metrics = metrics
+        self._watch = watch
+        self._reads_prompts = watch is not None and watch.reads_prompts
 
     async def serve(self, exchange: Exchange, api: Api) -> None:
         """Raises GatewayError."""
+        watch = self._watch
+        if watch is None:
+            await self._serve(exchange, api)
+            return
+        watch.begin(exchange, api.engine_path)
+        try:
+            await self._serve(exchange, api)
+        except BaseException as error:
+            watch.end(exchange, api.engine_path, error)
+            raise
+        watch.end(exchange, api.engine_path, None)
+
+    async def _serve(self, exchange: Exchange, api: Api) -> None:
         # Who pays is known before a body is read: a stranger's is none of ours.
         tenant = self._keys.tenant_of(carried_key(exchange.raw_headers))
         exchange.name_tenant(tenant)
@@ -63,7 +85,8 @@ class Calls:
         if isinstance(previous, str):
             home = await home_of(self._keys, self._links, tenant, previous)
         # Only an application's first call is predicted from; reading a prompt takes as long as parsing the body.
-        body = read_call(raw_body, fields, api, wants_prompt=not self._dispatcher.knows(identity.root))
+        wants_prompt = self._reads_prompts or not self._dispatcher.knows(identity.root)
+        body = read_call(raw_body, fields, api, wants_prompt=wants_prompt)
         request = CallRequest(
             call_id=exchange.call_id,
             identity=identity,
@@ -85,11 +108,13 @@ class Calls:
     ) -> bytes:
         """All but the end of the answer, which is returned."""
         interval_s = self._settings.server.stream_comment_interval_s
+        passage = self._dispatcher.call(request)
+        exchange.attempts.append(passage)
         if interval_s is None or not body.is_stream:
-            async with self._dispatcher.call(request) as lease:
+            async with passage as lease:
                 return await self._forward(exchange, api, body, lease, notes)
         standing = lambda: self._dispatcher.waiting(request.call_id)  # noqa: E731
-        async with WaitingComments(exchange, interval_s, standing) as comments, self._dispatcher.call(request) as lease:
+        async with WaitingComments(exchange, interval_s, standing) as comments, passage as lease:
             await comments.stop()
             return await self._forward(exchange, api, body, lease, notes)
 
@@ -112,10 +137,11 @@ class Calls:
     async def _forward(self, exchange: Exchange, api: Api, body: CallBody, lease: Lease, notes: AnswerNotes) -> bytes:
         notes.engine = lease.engine.name
         exchange.dispatched(lease.virtual_finish_time, lease.queue_s)
+        headers = to_engine(exchange.raw_headers)
         request = EngineRequest(
             method="POST",
             path=api.engine_path,
-            headers=to_engine(exchange.raw_headers),
+            headers=headers if exchange.trace is None else exchange.trace.onward(headers),
             body=body.payload,
             call_id=lease.call_id,
             application_id=lease.application_id,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.call_report import Attempted, CallTrace
 from gateway.errors import ClientDisconnected, GatewayError, PayloadTooLarge
 from gateway.http.apis import ErrorShape
 from gateway.http.errors import error_body, error_event, error_headers
@@ -33,10 +34,17 @@ class Exchange:
         self.has_begun = False
         self.is_event_stream = False
         self.error_shape: ErrorShape = "openai"
+        self.tenant: str | None = None
+        self.identity: Identity | None = None
+        self.status = 0
+        """Of the answer, once it has begun."""
+        self.trace: CallTrace | None = None
+        self.attempts: list[Attempted] = []
+        """Two for a call that had to be made anew."""
         self._send = send
         self._has_read_body = False
-        self._request_id = request_id(self.headers, self.call_id)
-        self._labels: Headers = [(b"x-request-id", self._request_id.encode())]
+        self.request_id = request_id(self.headers, self.call_id)
+        self._labels: Headers = [(b"x-request-id", self.request_id.encode())]
         self._place: Headers = []
         self._began_at = time.perf_counter()
         self._waited_s = 0.0
@@ -69,10 +77,12 @@ class Exchange:
 
     def name_tenant(self, tenant: str) -> None:
         """Every answer from here on says who pays for it."""
+        self.tenant = tenant
         self._labels.append((b"x-justitia-tenant", tenant.encode()))
 
     def name_application(self, identity: Identity) -> None:
         """Every answer from here on says whose call it took this for."""
+        self.identity = identity
         self._labels += [
             (b"x-justitia-application", identity.application.encode()),
             (b"x-justitia-identity", identity.rule.encode()),
@@ -97,6 +107,7 @@ class Exchange:
 
     async def begin(self, status: int, headers: Headers) -> None:
         self.has_begun = True
+        self.status = status
         await self._send(
             {"type": "http.response.start", "status": status, "headers": headers + self._labels + self._place}
         )
@@ -122,10 +133,10 @@ class Exchange:
         if not self.has_begun:
             is_body_on_its_way = self.method != "GET" and not self._has_read_body
             close: Headers = [(b"connection", b"close")] if is_body_on_its_way else []
-            body = error_body(error, self.error_shape, self._request_id)
+            body = error_body(error, self.error_shape, self.request_id)
             await self.answer_json(error.status, body, error_headers(error) + close, then_linger=is_body_on_its_way)
         elif self.is_event_stream:
-            await self.write(error_event(error, self.error_shape, self._request_id), is_last=True)
+            await self.write(error_event(error, self.error_shape, self.request_id), is_last=True)
 
     async def _linger(self) -> None:
         """Read on without keeping anything. Closing at once would reset the connection under a client that is still
@@ -150,6 +161,10 @@ class Exchange:
     def waiting(self) -> "Exchange":
         """A context that is entered once at a time (a generator's would cost more than what it measures)."""
         return self
+
+    def elapsed_s(self) -> float:
+        """Since it came."""
+        return time.perf_counter() - self._began_at
 
     def overhead_s(self) -> float:
         """The gateway's own time so far."""

@@ -5,10 +5,10 @@ engine will say what it thinks of it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from gateway.identity import prompt_shape
+from gateway.values import value
 
 _MAX_CHARACTERS = 4096
 """Of what is asked; more tells no more, and this bounds the time that a hostile prompt can take."""
@@ -17,7 +17,7 @@ _MAX_MESSAGES = 256
 _SYSTEM_ROLES = ("system", "developer")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prompt:
     text: str
     """What is asked: the latest message of the user, or the prompt; at most 4,096 characters."""

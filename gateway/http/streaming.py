@@ -7,7 +7,6 @@ is sent by the caller, when the call has ended.
 """
 
 import json
-from dataclasses import dataclass
 
 from gateway.errors import EngineError, EngineUnreachable
 from gateway.http.answer_notes import AnswerNotes
@@ -17,12 +16,13 @@ from gateway.http.usage import USAGE_KEY, UsageReader, parsed, usage_of
 from gateway.metrics import Metrics
 from gateway.ports import EngineResponse
 from gateway.scheduling.lease import Lease
+from gateway.values import value
 
 MAX_PARSED_BYTES = 2 * 2**20
 """A longer body passes without being kept for its usage: the engine's own account tells what the call has cost."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Relay:
     """One answer on its way."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.identity.evidence import said
 from gateway.identity.messages import EMPTY_ANSWER, Message, MessageReader
+from gateway.values import value
 
 MAX_TEXT_CHARS = 256 * 1024
 """Of a stream's answer; of a longer one nothing is known."""
@@ -19,7 +20,7 @@ _MAX_PIECES = 256
 _NOT_DELTAS = (b"response.created", b"response.completed", b"response.incomplete")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     response_id: str | None = None
     """Of the Responses API only: what a later call names as the previous one."""

@@ -7,7 +7,6 @@ What a client says outright comes first; within a rule, an application's own nam
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +14,7 @@ from gateway.identity.evidence import Evidence, said
 from gateway.identity.facts import RuleName
 from gateway.identity.links import LinkKey, link_key
 from gateway.identity.names import safe_name
+from gateway.values import value
 
 _SESSION_MARK = "_session_"
 _MAX_USER_ID_CHARS = 4096
@@ -31,7 +31,7 @@ _TRACEPARENT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Clue:
     """Leads to an application: the one that `key` is linked to, if it is, else the one of this `name`, if it has one.
     A clue with a name is the last that is needed."""

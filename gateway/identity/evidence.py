@@ -1,17 +1,18 @@
 """One request in the form that rules read: headers by name, the path taken apart, the body's fields."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from gateway.identity.facts import RequestFacts
 from gateway.identity.names import safe_name
 from gateway.identity.paths import PathClaim, read_path
+from gateway.values import value
 
 _BLANKS = " \t"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Evidence:
     path: PathClaim
     headers: Mapping[str, str]

@@ -1,17 +1,17 @@
 """What goes in and what comes out: the facts of one HTTP request, and who it turned out to be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.fairness.units import ApplicationId
+from gateway.values import value
 
 RuleName = Literal["path", "header", "session", "body", "trace", "lineage", "none"]
 """Which rule named the application: a closed set, fit for a metric label and for X-Justitia-Identity. `lineage` is
 inferred; all others were said."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestFacts:
     """One request as it was sent. `call_id` is the gateway's own name for it, new for every call."""
 
@@ -25,7 +25,7 @@ class RequestFacts:
     """The body, parsed; None where there is none. Values may be anything that JSON can say."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """Whose call this is. Names and ids are printable ASCII without spaces; an id has at most 256 characters."""
 

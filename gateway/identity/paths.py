@@ -1,10 +1,10 @@
 """The path prefix that names an application: /apps/{application}/v1/… and /apps/{application}/runs/{run}/v1/…"""
 
 import re
-from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from gateway.identity.names import MAX_NAME_CHARS
+from gateway.values import value
 
 # The characters that RFC 3986 allows in a path beside letters, digits and `-._~`; `%` because the path arrives encoded.
 _PATH_PUNCTUATION = "/%:@!$&'()*+,;="
@@ -14,7 +14,7 @@ _MAX_DECODED_CHARS = 3 * MAX_NAME_CHARS
 """A longer segment cannot decode to a name that stands for itself: it becomes a digest as it is, undecoded."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PathClaim:
     """A path taken apart. Segments are decoded, not yet made safe; an empty one counts as absent."""
 

@@ -5,7 +5,6 @@ links it wants to know, is told what is known of them, and answers. After that i
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from gateway.identity.answers import Answer, AnswerReader
 from gateway.identity.clues import Clue, body_clue, conversation_in, trace_clue
@@ -74,7 +73,8 @@ class Inquiry:
             conversation = conversation_in(self._evidence.fields)
             if conversation is not None:
                 links[link_key("conversation", self._tenant, conversation)] = root
-        self._evidence = replace(self._evidence, fields={})
+        evidence = self._evidence
+        self._evidence = Evidence(evidence.path, evidence.headers, evidence.call_id)
         return links
 
     def answer_reader(self, identity: Identity) -> AnswerReader | None:

@@ -5,16 +5,16 @@ to 6 may need what earlier calls left: they are in `clues` and `lineage`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.identity.evidence import Evidence
 from gateway.identity.facts import RuleName
 from gateway.identity.kinds import DEFAULT_KIND, safe_kind
 from gateway.identity.names import joined_name, safe_name
 from gateway.identity.vendors import read_session
+from gateway.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """What a rule found, in safe names. Without a root of its own, an application is its own root."""
 
@@ -25,7 +25,7 @@ class Claim:
     is_final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rule:
     name: RuleName
     claim: Callable[[Evidence], Claim | None]

@@ -5,13 +5,12 @@ session (`agents`): their names are joined to it and they fold into it, however 
 a session of its own names the *other session* it belongs to (`parent_sessions`): that one is parent and root.
 """
 
-from dataclasses import dataclass
-
 from gateway.identity.evidence import Evidence
 from gateway.identity.names import is_safe_name, joined_name
+from gateway.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Vendor:
     """Who sends it, and in which headers (lower case; of several, the first that was sent counts)."""
 
@@ -66,7 +65,7 @@ MIN_GENERIC_CHARS = 8
 """A header we only guess to be a session's must hold what looks like an id, not `1` or `true`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Session:
     """What a vendor's headers say, in safe names. Without a parent the root is the session itself."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gateway.fairness.units import ApplicationId, KvTokenTime
 from gateway.ports import FinishedCall
+from gateway.values import value
 
 RECORD_PATIENCE_S = 30.0
 """A record comes with the next reading; after this long without one it is given up."""
@@ -26,7 +27,7 @@ class _Account:
     ended_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Charge:
     call_id: str
     application_id: ApplicationId

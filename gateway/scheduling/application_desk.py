@@ -11,6 +11,9 @@ from gateway.scheduling.describe import Here, describe_all
 from gateway.scheduling.model import ApplicationDescription, CallRequest
 from gateway.scheduling.tenant_room import TermsOf
 
+ExpectedWait = Callable[[ApplicationId], float | None]
+"""Seconds until the next of an application's waiting calls is dispatched, if any waits and there is a pace."""
+
 _SETTLING_S = 2.0
 """How long a close waits for the engine's record of calls that have ended: some readings."""
 
@@ -26,7 +29,7 @@ class ApplicationDesk:
         kinds: KindRegistry,
         counts: Callable[[ApplicationId], tuple[int, int]],
         service_rate: Callable[[], float],
-        expected_wait_s: Callable[[ApplicationId], float | None],
+        expected_wait_s: ExpectedWait,
         terms_of: TermsOf,
         caps_weights: Callable[[], bool],
     ) -> None:
@@ -62,17 +65,25 @@ class ApplicationDesk:
         """In order of virtual finish time, everybody's."""
         return self._describe_all(await self._applications.snapshot())
 
-    def _describe_all(self, snapshot: Snapshot) -> tuple[ApplicationDescription, ...]:
-        return describe_all(snapshot, self._here, self._service_rate())
+    async def look(self, expected_wait_s: ExpectedWait) -> tuple[Snapshot, tuple[ApplicationDescription, ...]]:
+        """The shared state, and everybody in it; for who has a cheaper way to tell all waits at once."""
+        snapshot = await self._applications.snapshot()
+        return snapshot, self._describe_all(snapshot, expected_wait_s)
 
-    def _here(self, application_id: ApplicationId) -> Here:
+    def _describe_all(
+        self, snapshot: Snapshot, expected_wait_s: ExpectedWait | None = None
+    ) -> tuple[ApplicationDescription, ...]:
+        wait_s = expected_wait_s or self._expected_wait_s
+        return describe_all(snapshot, lambda application_id: self._here(application_id, wait_s), self._service_rate())
+
+    def _here(self, application_id: ApplicationId, expected_wait_s: ExpectedWait) -> Here:
         waiting, running = self._counts(application_id)
         local = self._applications.get(application_id)
         return Here(
             unsent_service=self._applications.unsent_service(application_id),
             calls_waiting=waiting,
             calls_running=running,
-            expected_wait_s=self._expected_wait_s(application_id),
+            expected_wait_s=expected_wait_s(application_id),
             num_calls=local.num_ended if local is not None else 0,
             prompt_tokens=Tokens(local.prompt_tokens if local is not None else 0),
             completion_tokens=Tokens(local.completion_tokens if local is not None else 0),

@@ -1,17 +1,17 @@
 """Why does an application wait? Its place among the others, from one reading of the shared state. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.fairness.cost import remaining_cost
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime
 from gateway.ports import ApplicationRecord, Snapshot
 from gateway.scheduling.model import ApplicationDescription
+from gateway.values import value
 
 _MAX_AHEAD = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Here:
     """What this gateway alone knows of an application."""
 

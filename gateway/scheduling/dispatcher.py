@@ -6,15 +6,17 @@ settles what it cost, keeps time, and counts. Every call passes through `Dispatc
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import TracebackType
 from uuid import uuid4
 
 from gateway import errors
+from gateway.call_report import Attempt, code_of
 from gateway.fairness.policies import policy_named
 from gateway.fairness.units import ApplicationId
 from gateway.identity import DEFAULT_KIND, KindRegistry, ShapeRegistry
+from gateway.identity.classes import TenantClasses
 from gateway.metrics import Metrics
 from gateway.ports import (
     ClosedApplication,
@@ -24,12 +26,12 @@ from gateway.ports import (
     StateStore,
     UsageLedger,
 )
+from gateway.scheduling.accounts import Charge
 from gateway.scheduling.admission import Limits
 from gateway.scheduling.application_desk import ApplicationDesk, arrival_of, first_call_of
 from gateway.scheduling.applications import Applications
-from gateway.scheduling.describe import lag
 from gateway.scheduling.engine_feed import EngineFeed
-from gateway.scheduling.estimates import TokenEstimates
+from gateway.scheduling.estimates import Expected, TokenEstimates
 from gateway.scheduling.events import (
     ApplicationForgotten,
     ApplicationRanked,
@@ -45,10 +47,12 @@ from gateway.scheduling.events import (
     RunningElsewhere,
     TimePassed,
 )
+from gateway.scheduling.gauges import Gauges
 from gateway.scheduling.lease import Lease, TryElsewhere
 from gateway.scheduling.local_application import LocalApplication
 from gateway.scheduling.metering import Metering
 from gateway.scheduling.model import Call, CallRequest, Outcome, Refusal, Waiting
+from gateway.scheduling.overview_desk import Insides
 from gateway.scheduling.places import Places
 from gateway.scheduling.process_memory import watch_memory
 from gateway.scheduling.readiness import Readiness
@@ -59,6 +63,7 @@ from gateway.scheduling.tenant_room import TermsOf, no_limits
 from gateway.scheduling.tenant_usage import TenantUsage
 from gateway.scheduling.usage_feed import UsageFeed
 from gateway.settings import Settings
+from gateway.usage_sums import UsageSums
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +86,11 @@ class Dispatcher:
         terms_of: TermsOf = no_limits,
         caps_weights: Callable[[], bool] | None = None,
         ledger: UsageLedger | None = None,
+        sums: UsageSums | None = None,
     ) -> None:
         """`terms_of`: asked for every call, never waits; `caps_weights`: whether declared weights count only up to the
-        tenant's, by default where there are API keys in the settings; `ledger`: where other gateways tell theirs."""
+        tenant's, by default where there are API keys in the settings; `ledger`: where other gateways tell theirs;
+        `sums`: where they tell what tenants have used."""
         scheduling = settings.scheduling
         self.engines = engines
         self._settings = settings
@@ -115,7 +122,10 @@ class Dispatcher:
             on_closed=on_closed,
         )
         gateway_id = uuid4().hex[:12]
-        self._feeds = {
+        self._feeds: dict[str, EngineFeed] = {}
+        self._gauges = Gauges(metrics, TenantClasses(settings.tenants.classes), terms_of, self._feeds)
+        metrics.queue_limit(scheduling.max_queued_calls)
+        self._feeds |= {
             engine.name: EngineFeed(
                 engine,
                 settings.engines,
@@ -124,7 +134,8 @@ class Dispatcher:
                 now,
                 self._tell,
                 gateway_id=gateway_id,
-                on_charged=lambda charge: self._metering.charged(charge, self._now()),
+                stay=self._gauges.stay,
+                on_charged=self._charged,
             )
             for engine in engines
         }
@@ -135,6 +146,8 @@ class Dispatcher:
             now,
             self._scheduler.running_of_capped,
             lambda calls: self._tell(RunningElsewhere(calls)),
+            sums=sums,
+            book=self._metering.book,
         )
         self.desk = ApplicationDesk(
             self._applications,
@@ -151,44 +164,24 @@ class Dispatcher:
 
     # --- a call -----------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def call(self, request: CallRequest) -> AsyncIterator[Lease]:
-        """Entering waits until the call is dispatched; leaving ends it, by the exception that passes through: none is
-        completed, a cancellation cancelled, anything else failed. Raises what `gateway.errors` lists up to the
-        dispatch; and TryElsewhere, for a call that may be made anew. Safe to cancel at any await."""
-        arrived_at = self._now()
-        outcome = Outcome.FAILED
-        lease: Lease | None = None
-        local: LocalApplication | None = None
-        try:
-            self._admit(request, arrived_at)
-            local = await self._open_for(request)
-            self._applications.call_began(
-                local, request.call_id, self._estimates.prompt_of(request), is_final=request.identity.is_root_final
-            )
-            lease = await self._take_turn(request, local, arrived_at)
-            yield lease
-            outcome = Outcome.COMPLETED
-        except Refused as refused:
-            outcome = refused.end.outcome
-            tenant, num_waiting = request.identity.tenant, self._scheduler.num_waiting
-            raise error_of(refused.end, tenant, num_waiting, self._retry_after, self._now()) from None
-        except (asyncio.CancelledError, GeneratorExit):
-            outcome = Outcome.CANCELLED
-            raise
-        except errors.Rejected:
-            outcome = Outcome.REJECTED
-            raise
-        except errors.ClientDisconnected:
-            outcome = Outcome.CANCELLED
-            raise
-        except errors.EngineUnreachable as error:
-            if lease is None or not self._can_go_elsewhere(request, lease):
-                raise
-            outcome = Outcome.RETRIED
-            raise TryElsewhere(lease.engine.name) from error
-        finally:
-            self._finish(request, outcome, lease, local)
+    def call(self, request: CallRequest) -> "_Passage":
+        """Use it in `async with … as lease`. Entering waits until the call is dispatched; leaving ends it, by the
+        exception that passes through: none is completed, a cancellation cancelled, anything else failed. Raises what
+        `gateway.errors` lists up to the dispatch; and TryElsewhere, for a call that may be made anew. Safe to cancel
+        at any await."""
+        return _Passage(self, request)
+
+    async def _dispatched(self, passage: "_Passage") -> Lease:
+        request, expected, arrived_at = passage.request, passage.expected, passage.arrived_at
+        self._admit(request, expected, arrived_at)
+        passage.local = local = await self._open_for(request, expected)
+        self._applications.call_began(
+            local, request.call_id, expected.prompt_tokens, is_final=request.identity.is_root_final
+        )
+        return await self._take_turn(request, expected, local, arrived_at)
+
+    def _refusal(self, refused: Refused, tenant: str) -> errors.GatewayError:
+        return error_of(refused.end, tenant, self._scheduler.num_waiting, self._retry_after, self._now())
 
     def _can_go_elsewhere(self, request: CallRequest, lease: Lease) -> bool:
         """Once, and only while no byte of an answer has been passed on."""
@@ -196,35 +189,36 @@ class Dispatcher:
             return False
         return any(engine is not lease.engine for engine in self.engines_serving(request.model))
 
-    def _admit(self, request: CallRequest, now: float) -> None:
+    def _admit(self, request: CallRequest, expected: Expected, now: float) -> None:
         """What can be told before anybody is asked anything."""
         if self._is_draining:
             raise shutting_down(self._retry_after, now)
         if request.deadline_s is not None and request.deadline_s <= 0:
             raise Refused(End(request.call_id, Outcome.REJECTED, Refusal.QUEUE_TIMEOUT))
-        self._metering.admit(request.call_id, request.identity.tenant, self._estimates.of_call(request), now)
+        self._metering.admit(request.call_id, request.identity.tenant, expected, now)
 
     def knows(self, application_id: ApplicationId) -> bool:
         """Another call of it asks for no prediction."""
         known = self._applications.get_fresh(application_id)
         return known is not None and not known.course.awaits_first_call
 
-    async def _open_for(self, request: CallRequest) -> LocalApplication:
+    async def _open_for(self, request: CallRequest, expected: Expected) -> LocalApplication:
         identity, declared = request.identity, request.declared_cost
         known = self._applications.get_fresh(identity.root)
-        if known is not None and (self.knows(identity.root) or declared is not None):
+        if known is not None and (declared is not None or not known.course.awaits_first_call):
             return known
         if identity.kind == DEFAULT_KIND:
             identity = replace(identity, kind=self._shapes.kind_of(request.shape, identity.root))
         arrival = arrival_of(identity, self._kinds, declared, self._terms_of(identity.tenant).weight)
-        first_call = first_call_of(request, arrival.kind, self._estimates.prompt_of(request))
+        first_call = first_call_of(request, arrival.kind, expected.prompt_tokens)
         if known is not None:
             await self._applications.first_call_came(known, replace(first_call, kind=known.record.kind))
             return known
         return await self._applications.open(arrival, first_call, declared is not None)
 
-    async def _take_turn(self, request: CallRequest, local: LocalApplication, arrived_at: float) -> Lease:
-        expected = self._estimates.of_call(request)
+    async def _take_turn(
+        self, request: CallRequest, expected: Expected, local: LocalApplication, arrived_at: float
+    ) -> Lease:
         timeout_s = self._settings.scheduling.queue_timeout_s
         call = Call(
             call_id=request.call_id,
@@ -241,13 +235,16 @@ class Dispatcher:
             avoids=request.avoids,
         )
         turn: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
+        tenant_class = self._gauges.class_of(call.tenant)
         self._turns[call.call_id] = turn
+        self._gauges.waits(tenant_class, 1)
         self._ranked(local)
         self._tell(CallArrived(call))
         try:
             dispatch = await turn
         finally:
             del self._turns[call.call_id]
+            self._gauges.waits(tenant_class, -1)
         queue_s = self._now() - arrived_at
         feed = self._feeds[dispatch.engine]
         feed.call_sent(call.call_id, call.application_id)
@@ -262,20 +259,22 @@ class Dispatcher:
             _on_first_byte=lambda: self._answering(call, arrived_at),
         )
 
-    def _answering(self, call: Call, arrived_at: float) -> None:
-        self._tell(CallAnswering(call.call_id))
+    def _answering(self, call: Call, arrived_at: float) -> float:
+        now = self._now()
+        self._tell(CallAnswering(call.call_id), now)
         local = self._applications.get(call.application_id)
         if local is not None:
-            self._metrics.first_token(self._now() - arrived_at, local.record.kind)
+            self._metrics.first_token(now - arrived_at, local.record.kind)
+        return now
 
     def _finish(
         self, request: CallRequest, outcome: Outcome, lease: Lease | None, local: LocalApplication | None
-    ) -> None:
-        """The one place where a call ends. No await: it cannot be cut short."""
-        usage = lease.usage if lease is not None else None
-        self._tell(CallEnded(request.call_id, outcome, usage))
+    ) -> float:
+        """The one place where a call ends, and when that was. No await: it cannot be cut short."""
+        usage, now = lease.usage if lease is not None else None, self._now()
+        self._tell(CallEnded(request.call_id, outcome, usage), now)
         spent = self._estimates.spent(request, usage, has_answered=lease.has_answered) if lease is not None else None
-        self._metering.call_ended(request.call_id, request.identity.tenant, outcome, usage, spent, self._now())
+        self._metering.call_ended(request.call_id, request.identity.tenant, outcome, usage, spent, now)
         if local is not None:
             if lease is None or spent is None:
                 self._applications.call_settled(local.record.application_id, request.call_id, was_dispatched=False)
@@ -283,35 +282,42 @@ class Dispatcher:
                 local.count(usage)
                 if usage is not None:
                     self._estimates.learn(request.body_bytes, usage)
+                    self._gauges.answered(usage, now)
                 self._feeds[lease.engine.name].call_ended(request.call_id, spent.cost)
         kind = local.record.kind if local is not None else request.identity.kind
         self._metrics.call_ended(outcome, kind)
+        return now
 
     # --- the scheduler ----------------------------------------------------------------------------------------------
 
     def _ranked(self, local: LocalApplication) -> None:
-        record = local.record
-        ranked = ApplicationRanked(
-            application_id=record.application_id,
-            arrived_at=record.arrived_at,
-            weight=record.weight,
-            virtual_finish_time=record.virtual_finish_time,
-            predicted_cost=record.predicted_cost,
-            service=local.service,
+        record, service = local.record, local.service
+        if local.ranked == (record, service):  # most calls find their application as the last one left it
+            return
+        local.ranked = (record, service)
+        self._tell(
+            ApplicationRanked(
+                application_id=record.application_id,
+                arrived_at=record.arrived_at,
+                weight=record.weight,
+                virtual_finish_time=record.virtual_finish_time,
+                predicted_cost=record.predicted_cost,
+                service=service,
+            )
         )
-        if ranked != local.ranked:  # most calls find their application as the last one left it
-            local.ranked = ranked
-            self._tell(ranked)
 
-    def _tell(self, event: Event) -> None:
-        for decision in self._scheduler.handle(event, self._now()):
-            self._carry_out(decision)
+    def _tell(self, event: Event, now: float | None = None) -> None:
+        """`now`: where it was read a moment ago."""
+        if now is None:
+            now = self._now()
+        for decision in self._scheduler.handle(event, now):
+            self._carry_out(decision, now)
 
-    def _carry_out(self, decision: Decision) -> None:
+    def _carry_out(self, decision: Decision, now: float) -> None:
         match decision:
             case Dispatch(call_id):
-                self._retry_after.dispatched(self._now())
-                self._places.dispatched(call_id, self._now())
+                self._retry_after.dispatched(now)
+                self._places.dispatched(call_id, now)
                 turn = self._turns.get(call_id)
                 if turn is not None and not turn.done():
                     turn.set_result(decision)
@@ -323,8 +329,14 @@ class Dispatcher:
                 for application_id, rank in ranks.items():
                     self._feeds[engine].rerank(application_id, rank)
 
+    def _charged(self, charge: Charge) -> None:
+        self._metering.charged(charge, self._now())
+        self._gauges.charged(charge)
+
     def _gauge(self) -> None:
-        self._metrics.queue_depth(self._scheduler.num_waiting, self._scheduler.num_dispatched)
+        oldest = self._scheduler.call(next(iter(self._turns), ""))  # they wait in the order they came
+        oldest_wait_s = self._now() - oldest.arrived_at if oldest is not None else 0.0
+        self._gauges.tick(self._scheduler.num_waiting, self._scheduler.num_dispatched, oldest_wait_s)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -351,8 +363,12 @@ class Dispatcher:
             await asyncio.sleep(self._settings.applications.sweep_interval_s)
             await self._applications.sweep()
             snapshot = await self._applications.snapshot()
-            self._metrics.clock(snapshot.virtual_time, len(snapshot.backlogged))
-            self._metrics.lag(max((lag(record, snapshot.virtual_time) for record in snapshot.applications), default=0))
+            self._gauges.sweep(
+                snapshot,
+                lambda application_id: any(self._scheduler.counts(application_id)),
+                self._now(),
+                store_is_up=self._applications.store_is_up,
+            )
 
     def begin_drain(self) -> None:
         """Refuse what is new and what waits; what runs may finish."""
@@ -374,6 +390,22 @@ class Dispatcher:
     def usage_of(self, tenant: str) -> TenantUsage:
         """What it has used through this gateway; all zero for one that nobody has seen."""
         return self._metering.book.read(tenant, self._now())
+
+    def insides(self) -> Insides:
+        """For whoever looks at the whole."""
+        return Insides(
+            desk=self.desk,
+            scheduler=self._scheduler,
+            feeds=self._feeds,
+            quotas=self._metering.quotas,
+            terms_of=self._terms_of,
+            waiting=self.waiting,
+            store_is_up=lambda: self._applications.store_is_up,
+        )
+
+    async def usage_over_all(self, tenant: str) -> TenantUsage:
+        """The same through all gateways of the store, where that can be asked."""
+        return await self._usage_feed.usage_of(tenant)
 
     def service_rate(self) -> float:
         """Of all engines, recently: token·iterations a second."""
@@ -399,3 +431,85 @@ class Dispatcher:
     async def readiness(self) -> Readiness:
         modes = {name: feed.mode.name if feed.mode is not None else "down" for name, feed in self._feeds.items()}
         return Readiness(self._applications.store_is_up, modes)
+
+
+class _Passage:
+    """One call's way through: every call leaves it once."""
+
+    __slots__ = (
+        "_code", "_dispatcher", "_ended_at", "_lease", "_outcome", "arrived_at", "expected", "local", "request",
+    )  # fmt: skip
+
+    def __init__(self, dispatcher: Dispatcher, request: CallRequest) -> None:
+        self.request = request
+        self.expected = dispatcher._estimates.of_call(request)
+        self.arrived_at = dispatcher._now()
+        self.local: LocalApplication | None = None
+        self._dispatcher = dispatcher
+        self._lease: Lease | None = None
+        self._outcome: Outcome | None = None
+        self._code: str | None = None
+
+    def attempt(self) -> Attempt | None:
+        """As it is told; None while it is not over."""
+        request, lease = self.request, self._lease
+        if self._outcome is None:
+            return None
+        return Attempt(
+            call_id=request.call_id,
+            model=request.model,
+            kind=request.identity.kind if self.local is None else self.local.record.kind,
+            max_tokens=request.max_tokens,
+            arrived_at=self.arrived_at,
+            dispatched_at=None if lease is None else self.arrived_at + lease.queue_s,
+            first_byte_at=None if lease is None else lease.first_byte_at,
+            ended_at=self._ended_at,
+            engine=None if lease is None else lease.engine.name,
+            rank=None if lease is None else lease.rank,
+            virtual_finish_time=None if lease is None else lease.virtual_finish_time,
+            outcome=self._outcome,
+            code=self._code,
+            usage=None if lease is None else lease.usage,
+            text=request.text,
+        )
+
+    async def __aenter__(self) -> Lease:
+        try:
+            self._lease = await self._dispatcher._dispatched(self)
+        except BaseException as error:
+            self._leave(error)
+            raise
+        return self._lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        """No await: it cannot be cut short. Raises what is to be told instead of `error`, where that is our own."""
+        dispatcher, request, lease = self._dispatcher, self.request, self._lease
+        told: Exception | None = None
+        match error:
+            case None:
+                outcome = Outcome.COMPLETED
+            case Refused():
+                outcome = error.end.outcome
+                dispatcher._gauges.refused(error.end.refusal)
+                told = dispatcher._refusal(error, request.identity.tenant)
+            case asyncio.CancelledError() | GeneratorExit() | errors.ClientDisconnected():
+                outcome = Outcome.CANCELLED
+            case errors.Rejected():
+                outcome = Outcome.REJECTED
+                dispatcher._gauges.refused(error)
+            case errors.EngineUnreachable() if lease is not None and dispatcher._can_go_elsewhere(request, lease):
+                outcome = Outcome.RETRIED
+                told = TryElsewhere(lease.engine.name)
+            case _:
+                outcome = Outcome.FAILED
+        self._ended_at = dispatcher._finish(request, outcome, lease, self.local)
+        self._outcome = outcome
+        if error is not None:
+            self._code = code_of(told if isinstance(told, errors.GatewayError) else error)
+        if told is not None:
+            raise told from (None if isinstance(error, Refused) else error)

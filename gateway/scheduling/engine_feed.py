@@ -15,6 +15,7 @@ from gateway.ports import Engine, EngineMode, EngineState
 from gateway.scheduling.accounts import Accounts, Charge
 from gateway.scheduling.applications import Applications
 from gateway.scheduling.events import EngineLost, EngineReported, Event
+from gateway.scheduling.fairness_watch import LongestStay
 from gateway.settings import EngineSettings
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,17 @@ class EngineFeed:
         tell: Callable[[Event], None],
         *,
         gateway_id: str,
+        stay: LongestStay | None = None,
         on_charged: Callable[[Charge], None] = lambda _: None,
     ) -> None:
+        """`stay`: hears how long answers were, where the engine keeps records."""
         self.engine = engine
         self.mode: EngineMode | None = None
         """None while it does not answer."""
+        self.state: EngineState | None = None
+        """As last read; None while it does not answer."""
+        self.delivered = 0.0
+        """Service since this feed began, to everybody where the engine tells (token·iterations)."""
         self.service_rate = 0.0
         """Recent service, token·iterations a second."""
         self._settings = settings
@@ -51,6 +58,7 @@ class EngineFeed:
         self._metrics = metrics
         self._now = now
         self._tell = tell
+        self._stay = stay or LongestStay()
         self._on_charged = on_charged
         self._own_source = f"{engine.name}@{gateway_id}"
         self._own_incarnation = int(now() * 1e9)
@@ -65,6 +73,12 @@ class EngineFeed:
         self._probed_at = float("-inf")
         self._last_reading: tuple[float, KvTokenTime] | None = None
         self._last_reported: tuple[int, KvTokenTime] | None = None
+        self._preemptions: tuple[int, int] | None = None
+
+    @property
+    def capacity_kv_tokens(self) -> int:
+        """0 while it does not answer."""
+        return self.state.capacity_kv_tokens if self.state is not None else 0
 
     # --- from the dispatcher ----------------------------------------------------------------------------------------
 
@@ -130,8 +144,7 @@ class EngineFeed:
         except TimeoutError as error:
             raise EngineTimeout("its state was not read in time") from error
         self._take_records(state, as_of)
-        self._metrics.engine_up(self.engine.name, True)
-        self._metrics.engine_kv_usage(self.engine.name, 1 - state.free_kv_tokens / max(1, state.capacity_kv_tokens))
+        self._show(state)
         self._tell(EngineReported(self.engine.name, as_of, mode.models, state))
         await self._report_service(state, as_of)
 
@@ -141,6 +154,7 @@ class EngineFeed:
             return self.mode
         mode = await self.engine.probe()
         if mode != self.mode:
+            self._metrics.engine_mode(self.engine.name, mode.name)
             log.info("engine %s: mode %s, models %s", self.engine.name, mode.name, ", ".join(mode.models))
         self.mode, self._probed_at = mode, now
         self._is_patched = mode.name == "patched"
@@ -150,8 +164,18 @@ class EngineFeed:
         if self.mode is not None:
             log.warning("engine %s is lost: %s", self.engine.name, error.message)
         self.mode = None
+        self.state = None
         self._metrics.engine_up(self.engine.name, False)
+        self._metrics.engine_mode(self.engine.name, None)
         self._tell(EngineLost(self.engine.name))
+
+    def _show(self, state: EngineState) -> None:
+        self.state = state
+        self._metrics.engine_up(self.engine.name, True)
+        self._metrics.engine_state(self.engine.name, state)
+        if self._preemptions is not None and self._preemptions[0] == state.incarnation:
+            self._metrics.preemptions(self.engine.name, max(0, state.preemptions - self._preemptions[1]))
+        self._preemptions = (state.incarnation, state.preemptions)
 
     def _take_records(self, state: EngineState, as_of: float) -> None:
         records = state.finished
@@ -163,6 +187,8 @@ class EngineFeed:
             self._incarnation, self._since, records = state.incarnation, 0, ()
         else:
             self._since = state.next_sequence
+        for record in records:
+            self._stay.note(record.output_tokens, as_of)
         for charge in self._accounts.read(records, as_of):
             self._charge(charge)
 
@@ -185,6 +211,7 @@ class EngineFeed:
     def _measure_rate(self, counter: KvTokenTime, as_of: float, *, is_everybodys: bool) -> None:
         if self._last_reading is not None and counter >= self._last_reading[1] and as_of > self._last_reading[0]:
             elapsed_s, gained = as_of - self._last_reading[0], counter - self._last_reading[1]
+            self.delivered += gained
             self._metrics.service(self.engine.name, gained, is_everybodys=is_everybodys)
             share = min(1.0, elapsed_s / _RATE_SMOOTHING_S)
             self.service_rate += share * (gained / elapsed_s - self.service_rate)

@@ -1,10 +1,11 @@
 """Guesses of lengths for calls that have not run yet, learnt from those that have. Pure, bounded, per process."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.fairness.cost import call_cost
 from gateway.fairness.units import KvTokenTime, Tokens
 from gateway.scheduling.model import CallRequest, Usage
+from gateway.values import value
 
 _SMOOTHING = 0.05
 """Weight of the newest call: the memory is some twenty calls long."""
@@ -15,7 +16,7 @@ _FIRST_BYTES_PER_TOKEN = 4.0
 _FIRST_OUTPUT_TOKENS = 128.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expected:
     """Of one call."""
 

@@ -1,16 +1,16 @@
 """What the scheduler is told, and what it answers. Times are seconds on the caller's monotonic clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.ports import EngineState
 from gateway.scheduling.model import Call, Outcome, Refusal, Usage
+from gateway.values import value
 
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApplicationRanked:
     """An application is known, or its place has changed. `arrived_at` is Unix seconds, the same for every gateway."""
 
@@ -22,28 +22,28 @@ class ApplicationRanked:
     service: KvTokenTime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApplicationForgotten:
     """Closed: nothing more is known of it."""
 
     application_id: ApplicationId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallArrived:
     """A call of an application that was ranked before."""
 
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallAnswering:
     """The first byte of its answer is here: it runs."""
 
     call_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallEnded:
     """It is over as far as the outside is concerned: answered, failed, or its client left (waiting or dispatched)."""
 
@@ -52,7 +52,7 @@ class CallEnded:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EngineReported:
     """An engine is up and says how full it is. The reading began at `as_of`."""
 
@@ -62,31 +62,31 @@ class EngineReported:
     state: EngineState
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EngineLost:
     engine: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunningElsewhere:
     """How many calls of capped tenants run at other gateways. Caps may have changed too: look at all of them."""
 
     calls: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimePassed:
     """Look at the deadlines."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MemoryRead:
     """By how much the process is over its limit; 0 or less: it is not."""
 
     excess_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DrainBegan:
     """Take nothing new; what waits is refused, what runs may finish."""
 
@@ -108,7 +108,7 @@ Event = (
 # --- decisions ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dispatch:
     """Send this call to this engine, to run there in order of `rank`."""
 
@@ -117,7 +117,7 @@ class Dispatch:
     rank: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class End:
     """This call has ended, once and for all."""
 
@@ -126,7 +126,7 @@ class End:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rerank:
     """What these applications have in this engine has a new rank."""
 

@@ -18,15 +18,19 @@ class Lease:
     queue_s: float
     virtual_finish_time: VirtualTime
     application_id: ApplicationId
-    _on_first_byte: Callable[[], None]
+    _on_first_byte: Callable[[], float]
+    """Answers when that was."""
     usage: Usage | None = None
     """Set by whoever reads the answer, when it has seen it."""
-    has_answered: bool = False
+    first_byte_at: float | None = None
 
     def first_byte(self) -> None:
-        if not self.has_answered:
-            self.has_answered = True
-            self._on_first_byte()
+        if self.first_byte_at is None:
+            self.first_byte_at = self._on_first_byte()
+
+    @property
+    def has_answered(self) -> bool:
+        return self.first_byte_at is not None
 
 
 class TryElsewhere(Exception):

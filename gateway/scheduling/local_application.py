@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from gateway.fairness.units import UNIT_WEIGHT, KvTokenTime, VirtualTime
 from gateway.ports import ApplicationRecord, Arrival
 from gateway.scheduling.course import Course
-from gateway.scheduling.events import ApplicationRanked
 from gateway.scheduling.model import Usage
 
 
@@ -29,8 +28,8 @@ class LocalApplication:
     """Of its calls that were dispatched."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    ranked: ApplicationRanked | None = None
-    """What the scheduler was last told of it."""
+    ranked: tuple[ApplicationRecord, KvTokenTime] | None = None
+    """What the scheduler was last told of it: its place, and its service."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def count(self, usage: Usage | None) -> None:

@@ -1,10 +1,10 @@
 """The nouns of scheduling: calls, their life, the engines as the scheduler sees them."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
 from gateway.identity import Identity
+from gateway.values import value
 
 
 class CallStatus(StrEnum):
@@ -51,7 +51,7 @@ class Refusal(StrEnum):
     ENGINE_UNREACHABLE = "engine_unreachable"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens of one call as the engine counted them."""
 
@@ -59,7 +59,7 @@ class Usage:
     completion_tokens: Tokens
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One inference call as the queue sees it. Times are seconds on a monotonic clock."""
 
@@ -83,7 +83,7 @@ class Call:
     """The engine that has failed it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApplicationDescription:
     """One application as its owner may see it: where it stands and why it waits."""
 
@@ -115,7 +115,7 @@ class ApplicationDescription:
     completion_tokens: Tokens
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Waiting:
     """Where one waiting call stands."""
 
@@ -125,7 +125,7 @@ class Waiting:
     """Until it is dispatched, at the recent pace of its model's queue; None before there is a pace."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallRequest:
     """What HTTP knows of a call when it asks for its turn."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from gateway.identity.terms import TenantTerms
 from gateway.ports import TenantShare, TenantTotals
 from gateway.scheduling.tenant_room import TermsOf
+from gateway.values import value
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
@@ -79,7 +80,7 @@ class _Account:
         self.kv_token_time.leak(terms.kv_token_time_per_hour, HOUR_S, now)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Hold:
     tenant: str
     tokens: float

@@ -1,9 +1,9 @@
 """Whether this gateway can serve. Pure."""
 
-from dataclasses import dataclass
+from gateway.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Readiness:
     store_is_up: bool
     engines: dict[str, str]

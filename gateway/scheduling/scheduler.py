@@ -8,7 +8,7 @@ tenant that may have no more of them running are passed (see `lanes`).
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import assert_never
 
 from gateway.fairness.policies import ApplicationView, CallView, Policy
@@ -76,6 +76,15 @@ class Scheduler:
     @property
     def num_dispatched(self) -> int:
         return len(self._entries) - self._load.num_calls
+
+    @property
+    def windows(self) -> Mapping[str, EngineWindow]:
+        """Of the engines, by name: what is sent there."""
+        return self._engines
+
+    @property
+    def room(self) -> TenantRoom:
+        return self._tenants
 
     def counts(self, application_id: ApplicationId) -> tuple[int, int]:
         """(waiting, dispatched) calls of an application."""

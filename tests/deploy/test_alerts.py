@@ -28,7 +28,11 @@ def without_thresholds(expr: str) -> str:
 
 
 def test_promtool_finds_them_sound(promtool: str) -> None:
-    for command in (["check", "rules", "alerts.yml"], ["check", "config", "prometheus.yml"]):
+    for command in (
+        ["check", "rules", "alerts.yml"],
+        ["check", "config", "prometheus.yml"],
+        ["check", "config", "local.yml"],
+    ):
         subprocess.run([promtool, *command], cwd=PROMETHEUS, check=True, capture_output=True, text=True)
 
 

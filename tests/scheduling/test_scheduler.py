@@ -336,3 +336,12 @@ def test_every_policy_serves_everybody(policy: str) -> None:
         decisions = scheduler.handle(CallEnded(first, Outcome.COMPLETED, Usage(Tokens(100), Tokens(3))), 30)
         ended += [d.call_id for d in decisions if isinstance(d, End)]
     assert len(ended) == 20
+
+
+def test_whoever_looks_sees_what_is_sent_where_and_who_has_room() -> None:
+    scheduler = make_scheduler(engines=("x", "y"))
+    scheduler.handle(ranked("a", 1.0), 0.0)
+    scheduler.handle(report("x"), 0.0)
+    scheduler.handle(CallArrived(call("1", "a")), 0.0)
+    assert {name: list(window.in_flight) for name, window in scheduler.windows.items()} == {"x": ["1"], "y": []}
+    assert scheduler.room.has_room("anybody")
