@@ -21,6 +21,11 @@ class EventSplitter:
         self._rest = b""
         self._is_inside_long_event = False
 
+    @property
+    def is_between_events(self) -> bool:
+        """Nothing of an event has come that was not given back with its end."""
+        return not self._rest and not self._is_inside_long_event
+
     def feed(self, chunk: bytes) -> list[tuple[bytes, bool]]:
         """Pairs (bytes, is one whole event), in order."""
         data = self._rest + chunk if self._rest else chunk

@@ -47,14 +47,17 @@ class Relay:
 
     async def _events(self, *, hides_usage: bool) -> bytes:
         reader = UsageReader(hides_usage=hides_usage, answer=self.notes.reader)
+        # Once for every event of every stream: nothing is looked up here that stays the same.
+        lease, write = self.lease, self.exchange.write
+        notes = self.notes if self.notes.is_reading else None
         try:
             async for chunk in self.response.chunks():
-                self.lease.first_byte()
+                lease.first_byte()
                 seen = reader.feed(chunk)
-                if self.notes.is_reading:
-                    await self.notes.note()
-                await self.exchange.write(seen)
-                self.lease.usage = reader.usage
+                if notes is not None:
+                    await notes.note()
+                await write(seen)
+                lease.usage = reader.usage
         except EngineError:
             await self.exchange.write(reader.break_off())
             raise

@@ -72,7 +72,20 @@ class UsageReader:
         self._held: list[bytes] = []
 
     def feed(self, chunk: bytes) -> bytes:
+        if self._passes_whole(chunk):
+            return chunk
         return b"".join([self._pass(piece, is_event) for piece, is_event in self._splitter.feed(chunk)])
+
+    def _passes_whole(self, chunk: bytes) -> bool:
+        """Whole events with nothing in them to read or to hide: most there are, and they need not be told apart."""
+        return (
+            chunk.endswith(b"\n\n")
+            and (self._answer is None or self._answer.is_complete)
+            and not self._held
+            and self._splitter.is_between_events
+            and USAGE_KEY not in chunk
+            and not (self._hides_usage and _FINISHED.search(chunk))
+        )
 
     def end(self) -> bytes:
         """The rest, of a stream that has ended well."""

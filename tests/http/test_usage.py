@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.fairness.units import Tokens
 from gateway.http.usage import UsageReader, parsed, usage_of
+from gateway.identity import AnswerReader
 from gateway.scheduling.model import Usage
 from tests.http.chunks import cut, places
 
@@ -77,6 +78,24 @@ def test_every_chunk_goes_on_at_once() -> None:
     reader = UsageReader(hides_usage=True)
     for part in ("one", "two", "three"):
         assert reader.feed(delta(part)) == delta(part)
+
+
+def test_whole_events_without_usage_pass_as_they_are() -> None:
+    """The same object: nobody took it apart."""
+    reader = UsageReader(hides_usage=True)
+    burst = b"".join([delta(str(number)) for number in range(32)])
+    assert reader.feed(burst) is burst
+    reader.feed(delta("half")[:-1])
+    assert reader.feed(b"\n" + burst) == delta("half") + burst  # what ends an event is its end
+    assert reader.feed(burst) is burst
+
+
+def test_whole_events_are_read_by_who_reads_along() -> None:
+    answer = AnswerReader(wants_message=True)
+    reader = UsageReader(hides_usage=False, answer=answer)
+    stream = delta("a", role="x") + delta("b", finish="stop") + DONE
+    assert reader.feed(stream) == stream
+    assert answer.is_complete
 
 
 def test_a_finished_choice_waits_for_the_next_event_only() -> None:
