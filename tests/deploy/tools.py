@@ -84,7 +84,7 @@ def serve_settings(arguments: list[str], environment: Mapping[str, str], monkeyp
     served: list[Settings] = []
     monkeypatch.setattr("gateway.server.run", lambda settings: served.append(settings) or 0)
     monkeypatch.setattr("gateway.workers.run", lambda settings, _: served.append(settings) or 0)
-    monkeypatch.setattr("gateway.logs.set_up", lambda _: None)
+    monkeypatch.setattr("gateway.logs.set_up", lambda *_: None)
     assert arguments[0] == "serve"
     assert main(arguments) == 0
     # What is misspelt below a group is found here.
