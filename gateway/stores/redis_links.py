@@ -23,7 +23,7 @@ from gateway.stores.redis_connection import RedisConnection, checked_prefix, che
 _MAX_CONNECTIONS = 8
 """One exchange takes a fraction of a millisecond; more would wait in Redis instead of here."""
 _MAX_ASKED = 50_000
-"""Keys whose last exchange is remembered; a key beyond them may be asked for once more. Some 10 MB."""
+"""Keys whose last exchange is remembered, for `quiet_s`; a key beyond them may be asked for once more. Some 10 MB."""
 
 _T = TypeVar("_T")
 
@@ -111,9 +111,16 @@ class RedisLinks:
         for key in keys:
             self._asked_at[key] = now
             self._asked_at.move_to_end(key)
-        while len(self._asked_at) > _MAX_ASKED:
-            self._asked_at.popitem(last=False)
+        self._forget_asked(now)
         return found
+
+    def _forget_asked(self, now: float) -> None:
+        """What may be asked for again anyway, and what is too much."""
+        while self._asked_at:
+            asked_at = next(iter(self._asked_at.values()))
+            if now - asked_at < self._quiet_s and len(self._asked_at) <= _MAX_ASKED:
+                return
+            self._asked_at.popitem(last=False)
 
     def _in_redis(self, keys: Sequence[LinkKey]) -> list[str]:
         return [f"{self._key_prefix}{key.hex()}" for key in keys]

@@ -219,6 +219,20 @@ async def test_what_was_asked_is_remembered_within_a_limit(
     assert await commands(redis_url) == before + 1
 
 
+@redis
+async def test_what_was_asked_is_forgotten_when_it_may_be_asked_again(
+    new_links: Callable[..., RedisLinks], clock: Clock
+) -> None:
+    links = new_links(quiet_s=30)
+    await links.find("acme", [A])
+    clock.time += 29
+    await links.find("acme", [B])
+    assert set(links._asked_at) == {A, B}
+    clock.time += 1
+    await links.find("acme", [C])
+    assert set(links._asked_at) == {B, C}
+
+
 def test_bad_settings_are_refused_at_once() -> None:
     wrong = (("prefix", "bare"), ("ttl_s", 0), ("max_links", 0), ("quiet_s", -1), ("pause_s", -1))
     for options in [{name: value} for name, value in wrong]:
