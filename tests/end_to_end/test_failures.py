@@ -55,7 +55,7 @@ async def is_ready(gateway: RunningGateway) -> bool:
 
 
 async def has_no_calls(gateway: RunningGateway) -> bool:
-    return await metric(gateway, "calls_running") + await metric(gateway, "calls_queued") == 0
+    return await metric(gateway, "calls_running{") + await metric(gateway, "calls_queued{") == 0
 
 
 @pytest.mark.redis
