@@ -185,7 +185,7 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": "gateway/http/streaming.py",
-        "old": "                if self.notes.is_reading:\n                    await self.notes.note()\n",
+        "old": "                if notes is not None:\n                    await notes.note()\n",
         "new": "",
         "why": "a client that is told its answer's end calls again before the gateway knows of it",
         "tests": "tests/http/test_apis.py tests/end_to_end/clients/test_openai.py",
