@@ -19,7 +19,7 @@ APPLICATION_TTL_S = DAY_S
 MAX_TENANTS = 10_000
 """In open mode every key is a tenant. Beyond it the one least lately told of is forgotten."""
 MAX_APPLICATIONS = 100
-"""Of one tenant, likewise. With 10,000 tenants that have so many each, some 150 MB."""
+"""Of one tenant, likewise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Values: slotted dataclasses that never change once they are made.
 
 To the type checker they are frozen; at run time nothing stops an assignment. A dataclass that is frozen at run time
-sets each field through `object.__setattr__`, and a call makes a score of them: that alone was a seventh of what a call
-cost. Where no call passes, `@dataclass(frozen=True, slots=True)` is as good.
+sets each field through `object.__setattr__`, and a call makes a score of them. Where no call passes,
+`@dataclass(frozen=True, slots=True)` is as good.
 """
 
 from dataclasses import dataclass, field

@@ -66,7 +66,10 @@ class Calls:
         # Who pays is known before a body is read: a stranger's is none of ours.
         tenant = self._keys.tenant_of(carried_key(exchange.raw_headers))
         exchange.name_tenant(tenant)
-        body, request, notes = await self._read(exchange, api, tenant)
+        try:
+            body, request, notes = await self._read(exchange, api, tenant)
+        except RecursionError as error:  # orjson reads what is nested a little deeper than others can write
+            raise InvalidRequest("The body is nested too deeply.") from error
         async with ClientWatch(exchange.receive) as watch:
             try:
                 last_bytes = await self._carry_out(exchange, api, body, request, notes)

@@ -282,3 +282,12 @@ async def test_a_full_queue_says_when_to_come_again(engine: FakeVllm) -> None:
 
 async def _queued(gateway: RunningGateway) -> bool:
     return await gateway.metric("calls_queued") == 1
+
+
+@pytest.mark.parametrize("depth", range(960, 1030, 6))
+async def test_nesting_at_the_limit_of_any_reader_is_no_fault_of_ours(gateway: RunningGateway, depth: int) -> None:
+    """With a field that has the body written anew."""
+    deep = "[" * depth + "]" * depth
+    body = f'{{"model": "m", "priority": 1, "messages": [], "metadata": {deep}}}'
+    answer = await gateway.client.post("/v1/chat/completions", content=body)
+    assert answer.status_code in (200, 400)
