@@ -1,18 +1,16 @@
 """The async shell of the scheduler: calls wait here for their turn and end here in exactly one outcome.
 
-The scheduler decides; this module asks the store where an application stands, wakes the call that was dispatched,
-settles what it cost, keeps time, and counts. Every call passes through `Dispatcher.call`, and leaves it once.
+The scheduler decides, the turnstile carries it out; this module asks the store where an application stands, settles
+what a call cost, keeps time, and counts. Every call passes through `Dispatcher.call`, and leaves it once.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import TracebackType
 from uuid import uuid4
 
 from gateway import errors
-from gateway.call_report import Attempt, code_of
 from gateway.fairness.policies import policy_named
 from gateway.fairness.units import ApplicationId
 from gateway.identity import DEFAULT_KIND, KindRegistry, ShapeRegistry
@@ -36,31 +34,26 @@ from gateway.scheduling.events import (
     ApplicationForgotten,
     ApplicationRanked,
     CallAnswering,
-    CallArrived,
     CallEnded,
-    Decision,
-    Dispatch,
     DrainBegan,
     End,
-    Event,
-    Rerank,
     RunningElsewhere,
     TimePassed,
 )
 from gateway.scheduling.gauges import Gauges
-from gateway.scheduling.lease import Lease, TryElsewhere
+from gateway.scheduling.lease import Lease
 from gateway.scheduling.local_application import LocalApplication
 from gateway.scheduling.metering import Metering
 from gateway.scheduling.model import Call, CallRequest, Outcome, Refusal, Waiting
 from gateway.scheduling.overview_desk import Insides
-from gateway.scheduling.places import Places
+from gateway.scheduling.passage import Passage
 from gateway.scheduling.process_memory import watch_memory
 from gateway.scheduling.readiness import Readiness
-from gateway.scheduling.refusals import Refused, error_of, shutting_down
-from gateway.scheduling.retry_after import RetryAfter
+from gateway.scheduling.refusals import Refused
 from gateway.scheduling.scheduler import Scheduler
 from gateway.scheduling.tenant_room import TermsOf, no_limits
 from gateway.scheduling.tenant_usage import TenantUsage
+from gateway.scheduling.turnstile import Turnstile
 from gateway.scheduling.usage_feed import UsageFeed
 from gateway.settings import Settings
 from gateway.usage_sums import UsageSums
@@ -101,7 +94,6 @@ class Dispatcher:
         self._terms_of = terms_of
         self._estimates = TokenEstimates()
         self._metering = Metering(terms_of)
-        self._retry_after = RetryAfter()
         self._scheduler = Scheduler(
             policy_named(scheduling.policy),
             [engine.name for engine in engines],
@@ -110,7 +102,8 @@ class Dispatcher:
             unreachable_grace_s=settings.engines.unreachable_grace_s,
             terms_of=terms_of,
         )
-        self._places = Places(self._scheduler)
+        self._feeds: dict[str, EngineFeed] = {}
+        self._turnstile = Turnstile(self._scheduler, self._feeds, now)
         self._applications = Applications(
             store,
             predictor,
@@ -118,11 +111,10 @@ class Dispatcher:
             metrics,
             now,
             on_ranked=self._ranked,
-            on_forgotten=lambda application_id: self._tell(ApplicationForgotten(application_id)),
+            on_forgotten=lambda application_id: self._turnstile.tell(ApplicationForgotten(application_id)),
             on_closed=on_closed,
         )
         gateway_id = uuid4().hex[:12]
-        self._feeds: dict[str, EngineFeed] = {}
         self._gauges = Gauges(metrics, TenantClasses(settings.tenants.classes), terms_of, self._feeds)
         metrics.queue_limit(scheduling.max_queued_calls)
         self._feeds |= {
@@ -132,7 +124,7 @@ class Dispatcher:
                 self._applications,
                 metrics,
                 now,
-                self._tell,
+                self._turnstile.tell,
                 gateway_id=gateway_id,
                 stay=self._gauges.stay,
                 on_charged=self._charged,
@@ -145,7 +137,7 @@ class Dispatcher:
             gateway_id,
             now,
             self._scheduler.running_of_capped,
-            lambda calls: self._tell(RunningElsewhere(calls)),
+            lambda calls: self._turnstile.tell(RunningElsewhere(calls)),
             sums=sums,
             book=self._metering.book,
         )
@@ -154,36 +146,41 @@ class Dispatcher:
             kinds,
             self._scheduler.counts,
             self.service_rate,
-            lambda application_id: self._places.wait_s(application_id, self._now()),
+            self._turnstile.wait_s,
             terms_of,
             caps_weights or (lambda: bool(settings.tenants.api_keys)),
         )
-        self._turns: dict[str, asyncio.Future[Dispatch]] = {}
         self._is_draining = False
         self._gauge()
 
     # --- a call -----------------------------------------------------------------------------------------------------
 
-    def call(self, request: CallRequest) -> "_Passage":
+    def call(self, request: CallRequest) -> Passage:
         """Use it in `async with … as lease`. Entering waits until the call is dispatched; leaving ends it, by the
         exception that passes through: none is completed, a cancellation cancelled, anything else failed. Raises what
         `gateway.errors` lists up to the dispatch; and TryElsewhere, for a call that may be made anew. Safe to cancel
         at any await."""
-        return _Passage(self, request)
+        return Passage(self, request, self._estimates.of_call(request), self._now())
 
-    async def _dispatched(self, passage: "_Passage") -> Lease:
-        request, expected, arrived_at = passage.request, passage.expected, passage.arrived_at
-        self._admit(request, expected, arrived_at)
+    async def dispatched(self, passage: Passage) -> Lease:
+        """For a passage, which ends what this has begun. Raises Refused, too."""
+        request, expected = passage.request, passage.expected
+        self._admit(request, expected, passage.arrived_at)
         passage.local = local = await self._open_for(request, expected)
         self._applications.call_began(
             local, request.call_id, expected.prompt_tokens, is_final=request.identity.is_root_final
         )
-        return await self._take_turn(request, expected, local, arrived_at)
+        return await self._take_turn(request, expected, local, passage.arrived_at)
 
-    def _refusal(self, refused: Refused, tenant: str) -> errors.GatewayError:
-        return error_of(refused.end, tenant, self._scheduler.num_waiting, self._retry_after, self._now())
+    def refused(self, refused: Refused, tenant: str) -> errors.GatewayError:
+        """What its client is told."""
+        self._gauges.refused(refused.end.refusal)
+        return self._turnstile.error_of(refused, tenant)
 
-    def _can_go_elsewhere(self, request: CallRequest, lease: Lease) -> bool:
+    def rejected(self, error: errors.Rejected) -> None:
+        self._gauges.refused(error)
+
+    def can_go_elsewhere(self, request: CallRequest, lease: Lease) -> bool:
         """Once, and only while no byte of an answer has been passed on."""
         if request.avoids is not None or lease.has_answered:
             return False
@@ -192,7 +189,7 @@ class Dispatcher:
     def _admit(self, request: CallRequest, expected: Expected, now: float) -> None:
         """What can be told before anybody is asked anything."""
         if self._is_draining:
-            raise shutting_down(self._retry_after, now)
+            raise self._turnstile.shutting_down(now)
         if request.deadline_s is not None and request.deadline_s <= 0:
             raise Refused(End(request.call_id, Outcome.REJECTED, Refusal.QUEUE_TIMEOUT))
         self._metering.admit(request.call_id, request.identity.tenant, expected, now)
@@ -234,16 +231,12 @@ class Dispatcher:
             wants=request.wants,
             avoids=request.avoids,
         )
-        turn: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
         tenant_class = self._gauges.class_of(call.tenant)
-        self._turns[call.call_id] = turn
         self._gauges.waits(tenant_class, 1)
-        self._ranked(local)
-        self._tell(CallArrived(call))
         try:
-            dispatch = await turn
+            self._ranked(local)
+            dispatch = await self._turnstile.turn_of(call)
         finally:
-            del self._turns[call.call_id]
             self._gauges.waits(tenant_class, -1)
         queue_s = self._now() - arrived_at
         feed = self._feeds[dispatch.engine]
@@ -261,18 +254,18 @@ class Dispatcher:
 
     def _answering(self, call: Call, arrived_at: float) -> float:
         now = self._now()
-        self._tell(CallAnswering(call.call_id), now)
+        self._turnstile.tell(CallAnswering(call.call_id), now)
         local = self._applications.get(call.application_id)
         if local is not None:
             self._metrics.first_token(now - arrived_at, local.record.kind)
         return now
 
-    def _finish(
+    def finish(
         self, request: CallRequest, outcome: Outcome, lease: Lease | None, local: LocalApplication | None
     ) -> float:
         """The one place where a call ends, and when that was. No await: it cannot be cut short."""
         usage, now = lease.usage if lease is not None else None, self._now()
-        self._tell(CallEnded(request.call_id, outcome, usage), now)
+        self._turnstile.tell(CallEnded(request.call_id, outcome, usage), now)
         spent = self._estimates.spent(request, usage, has_answered=lease.has_answered) if lease is not None else None
         self._metering.call_ended(request.call_id, request.identity.tenant, outcome, usage, spent, now)
         if local is not None:
@@ -288,14 +281,12 @@ class Dispatcher:
         self._metrics.call_ended(outcome, kind)
         return now
 
-    # --- the scheduler ----------------------------------------------------------------------------------------------
-
     def _ranked(self, local: LocalApplication) -> None:
         record, service = local.record, local.service
         if local.ranked == (record, service):  # most calls find their application as the last one left it
             return
         local.ranked = (record, service)
-        self._tell(
+        self._turnstile.tell(
             ApplicationRanked(
                 application_id=record.application_id,
                 arrived_at=record.arrived_at,
@@ -306,37 +297,13 @@ class Dispatcher:
             )
         )
 
-    def _tell(self, event: Event, now: float | None = None) -> None:
-        """`now`: where it was read a moment ago."""
-        if now is None:
-            now = self._now()
-        for decision in self._scheduler.handle(event, now):
-            self._carry_out(decision, now)
-
-    def _carry_out(self, decision: Decision, now: float) -> None:
-        match decision:
-            case Dispatch(call_id):
-                self._retry_after.dispatched(now)
-                self._places.dispatched(call_id, now)
-                turn = self._turns.get(call_id)
-                if turn is not None and not turn.done():
-                    turn.set_result(decision)
-            case End(call_id):
-                turn = self._turns.get(call_id)
-                if turn is not None and not turn.done():
-                    turn.set_exception(Refused(decision))
-            case Rerank(engine, ranks):
-                for application_id, rank in ranks.items():
-                    self._feeds[engine].rerank(application_id, rank)
-
     def _charged(self, charge: Charge) -> None:
         self._metering.charged(charge, self._now())
         self._gauges.charged(charge)
 
     def _gauge(self) -> None:
-        oldest = self._scheduler.call(next(iter(self._turns), ""))  # they wait in the order they came
-        oldest_wait_s = self._now() - oldest.arrived_at if oldest is not None else 0.0
-        self._gauges.tick(self._scheduler.num_waiting, self._scheduler.num_dispatched, oldest_wait_s)
+        scheduler = self._scheduler
+        self._gauges.tick(scheduler.num_waiting, scheduler.num_dispatched, self._turnstile.oldest_wait_s())
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -350,12 +317,12 @@ class Dispatcher:
             group.create_task(self._usage_feed.run())
             max_memory_bytes = self._settings.scheduling.max_memory_bytes
             if max_memory_bytes is not None:
-                group.create_task(watch_memory(max_memory_bytes, self._tell))
+                group.create_task(watch_memory(max_memory_bytes, self._turnstile.tell))
 
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self._tell(TimePassed())
+            self._turnstile.tell(TimePassed())
             self._gauge()
 
     async def _sweep_for_ever(self) -> None:
@@ -379,13 +346,13 @@ class Dispatcher:
                 self._scheduler.num_waiting,
                 self._scheduler.num_dispatched,
             )
-            self._tell(DrainBegan())
+            self._turnstile.tell(DrainBegan())
 
     # --- readings ---------------------------------------------------------------------------------------------------
 
     def waiting(self, call_id: str) -> Waiting | None:
         """Where a call stands; None if it does not wait (any more). Cheap enough to be asked once a second for each."""
-        return self._places.of_call(call_id, self._now())
+        return self._turnstile.waiting(call_id)
 
     def usage_of(self, tenant: str) -> TenantUsage:
         """What it has used through this gateway; all zero for one that nobody has seen."""
@@ -431,85 +398,3 @@ class Dispatcher:
     async def readiness(self) -> Readiness:
         modes = {name: feed.mode.name if feed.mode is not None else "down" for name, feed in self._feeds.items()}
         return Readiness(self._applications.store_is_up, modes)
-
-
-class _Passage:
-    """One call's way through: every call leaves it once."""
-
-    __slots__ = (
-        "_code", "_dispatcher", "_ended_at", "_lease", "_outcome", "arrived_at", "expected", "local", "request",
-    )  # fmt: skip
-
-    def __init__(self, dispatcher: Dispatcher, request: CallRequest) -> None:
-        self.request = request
-        self.expected = dispatcher._estimates.of_call(request)
-        self.arrived_at = dispatcher._now()
-        self.local: LocalApplication | None = None
-        self._dispatcher = dispatcher
-        self._lease: Lease | None = None
-        self._outcome: Outcome | None = None
-        self._code: str | None = None
-
-    def attempt(self) -> Attempt | None:
-        """As it is told; None while it is not over."""
-        request, lease = self.request, self._lease
-        if self._outcome is None:
-            return None
-        return Attempt(
-            call_id=request.call_id,
-            model=request.model,
-            kind=request.identity.kind if self.local is None else self.local.record.kind,
-            max_tokens=request.max_tokens,
-            arrived_at=self.arrived_at,
-            dispatched_at=None if lease is None else self.arrived_at + lease.queue_s,
-            first_byte_at=None if lease is None else lease.first_byte_at,
-            ended_at=self._ended_at,
-            engine=None if lease is None else lease.engine.name,
-            rank=None if lease is None else lease.rank,
-            virtual_finish_time=None if lease is None else lease.virtual_finish_time,
-            outcome=self._outcome,
-            code=self._code,
-            usage=None if lease is None else lease.usage,
-            text=request.text,
-        )
-
-    async def __aenter__(self) -> Lease:
-        try:
-            self._lease = await self._dispatcher._dispatched(self)
-        except BaseException as error:
-            self._leave(error)
-            raise
-        return self._lease
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave(error)
-
-    def _leave(self, error: BaseException | None) -> None:
-        """No await: it cannot be cut short. Raises what is to be told instead of `error`, where that is our own."""
-        dispatcher, request, lease = self._dispatcher, self.request, self._lease
-        told: Exception | None = None
-        match error:
-            case None:
-                outcome = Outcome.COMPLETED
-            case Refused():
-                outcome = error.end.outcome
-                dispatcher._gauges.refused(error.end.refusal)
-                told = dispatcher._refusal(error, request.identity.tenant)
-            case asyncio.CancelledError() | GeneratorExit() | errors.ClientDisconnected():
-                outcome = Outcome.CANCELLED
-            case errors.Rejected():
-                outcome = Outcome.REJECTED
-                dispatcher._gauges.refused(error)
-            case errors.EngineUnreachable() if lease is not None and dispatcher._can_go_elsewhere(request, lease):
-                outcome = Outcome.RETRIED
-                told = TryElsewhere(lease.engine.name)
-            case _:
-                outcome = Outcome.FAILED
-        self._ended_at = dispatcher._finish(request, outcome, lease, self.local)
-        self._outcome = outcome
-        if error is not None:
-            self._code = code_of(told if isinstance(told, errors.GatewayError) else error)
-        if told is not None:
-            raise told from (None if isinstance(error, Refused) else error)

@@ -204,7 +204,7 @@ class World:
 
     async def pass_time(self, seconds: float) -> None:
         self.time += seconds
-        self.dispatcher._tell(TimePassed())
+        self.dispatcher._turnstile.tell(TimePassed())
         await self.settle()
 
     async def settle(self, turns: int = 30) -> None:

@@ -13,6 +13,7 @@ LANES = "gateway/scheduling/lanes.py"
 QUOTAS = "gateway/scheduling/quotas.py"
 METERING = "gateway/scheduling/metering.py"
 SHEDDING = "gateway/scheduling/shedding.py"
+TURNSTILE = "gateway/scheduling/turnstile.py"
 
 UNITS = "tests/scheduling"
 SCHEDULER_HISTORIES = "tests/properties/test_scheduler_histories.py"
@@ -132,7 +133,7 @@ FAULTS: list[dict[str, str]] = [
         "tests": CALL_HISTORIES,
     },
     {
-        "file": DISPATCHER,
+        "file": TURNSTILE,
         "old": "            del self._turns[call.call_id]",
         "new": "            pass",
         "why": "every call leaves its turn behind",

@@ -82,7 +82,7 @@ async def take(world: LimitedWorld, clients: list[Client], step: Sequence[Any]) 
             world.ledger.loses_answers = loses_answers
             await world.exchange()
         case "memory", excess_bytes:
-            world.dispatcher._tell(MemoryRead(excess_bytes))
+            world.dispatcher._turnstile.tell(MemoryRead(excess_bytes))
         case "time", seconds:
             await world.pass_time(seconds)
         case "settle", turns:
@@ -124,7 +124,7 @@ async def history(steps: Sequence[Sequence[Any]], modes: Sequence[str]) -> None:
     assert (world.gauge("calls_queued"), world.gauge("calls_running")) == (0, 0)
     dispatcher = world.dispatcher
     assert not dispatcher._scheduler._applications
-    assert not dispatcher._turns
+    assert not dispatcher._turnstile._turns
     assert not dispatcher._scheduler._tenants._calls
     assert (dispatcher._scheduler._load.num_bytes, len(dispatcher._scheduler._bodies)) == (0, 0)
     metering = dispatcher._metering
