@@ -188,7 +188,7 @@ FAULTS: list[dict[str, str]] = [
         "old": "                if notes is not None:\n                    await notes.note()\n",
         "new": "",
         "why": "a client that is told its answer's end calls again before the gateway knows of it",
-        "tests": "tests/http/test_apis.py tests/end_to_end/clients/test_openai.py",
+        "tests": "tests/http/test_answer_notes.py",
     },
     {
         "file": "gateway/http/usage.py",
