@@ -1,13 +1,13 @@
 """What it costs to be seen: metrics, spans and a log line of every call, each against all off: make bench-observability
 
-    python -m benchmarks.observability            five rounds of 6 s each, about 7 minutes
-    python -m benchmarks.observability --quick    one round of 2 s, of no worth but to try it
+    python -m benchmarks.observability            16 rounds, about 9 minutes
+    python -m benchmarks.observability --quick    one round, of no worth but to try it
 
-One gateway after the other, started anew, in front of the same upstream under the same load; rounds alternate, so
-that none is measured only when the machine was slow. Spans are of every call (no sampling) and go to a collector that
-answers at once; lines go to a file. Metrics cannot be switched off: without them the gateway is started by a module
-of the benchmarks, whose counters do nothing when a call passes. Written to benchmarks/results/observability.json; what
-is wanted is at most 15 % more CPU time a call with everything on.
+All gateways stand at once, in front of the same upstream, and take turns under the same load for seconds each: what
+slows the machine for a while slows all of them, and every other round goes backwards. Spans are of every call (no
+sampling) and go to a collector that answers at once; lines go to a file. Metrics cannot be switched off: without them
+the gateway is started by a module of the benchmarks, whose counters do nothing when a call passes. Written to
+benchmarks/results/observability.json; what is wanted is at most 15 % more CPU time a call with everything on.
 """
 
 import argparse
@@ -33,11 +33,12 @@ from benchmarks.gateway.processes import (
     started_upstream,
     wait_for_listener,
 )
-from benchmarks.gateway.standing import Bench, standing
+from benchmarks.gateway.standing import Bench, Standing, standing
 from gateway.demo.surroundings import StolenTime, machine, versions
 
 RESULT = Path(__file__).parent / "results" / "observability.json"
 WANTED = 0.15
+_WARMUP_S, _SECONDS = 0.5, 2.5
 _CONNECTIONS = 32
 _EVENTS = 32
 _OFF = "all off"
@@ -62,6 +63,9 @@ VARIANTS = (
 )
 
 
+MEASURES = ("unary", "streams")
+
+
 def contender(variant: Variant, collector: str) -> Contender:
     """The gateway as the other benchmarks start it, but for what is seen of it."""
     [ours] = [one for one in CONTENDERS if one.name == "justitia"]
@@ -82,27 +86,30 @@ def contender(variant: Variant, collector: str) -> Contender:
     return replace(ours, name=variant.name, command=command, environment=environment)
 
 
-def measured(bench: Bench, collector: str, rounds: int, seconds: float) -> Iterator[Row]:
-    for number in range(rounds):
-        for variant in VARIANTS if number % 2 == 0 else VARIANTS[::-1]:
-            with standing(contender(variant, collector), bench) as target:
-                for measure, is_stream in (("unary", False), ("streams", True)):
-                    flags = ["--connections", str(_CONNECTIONS), "--reuse", "20"]
-                    flags += ["--events", str(_EVENTS)] if is_stream else []
-                    request = target.request("burst-32", is_stream=is_stream)
-                    seen = run(bench, target, request, Load(min(2.0, seconds / 2), seconds, tuple(flags)))
-                    row = {
-                        "round": number,
-                        "variant": variant.name,
-                        "measure": measure,
-                        "calls": seen["calls"],
-                        "calls_per_s": round(seen["calls"] / seen["seconds"], 1),
-                        "cpu_ms_per_call": round(1000 * seen["cpu_s"] / max(1, seen["calls"]), 4),
-                        "memory_mib": seen["memory_mib"],
-                        "errors": errors(seen),
-                    }
+def measured(bench: Bench, collector: str, rounds: int) -> Iterator[Row]:
+    with contextlib.ExitStack() as stack:
+        targets = [(one, stack.enter_context(standing(contender(one, collector), bench))) for one in VARIANTS]
+        for number in range(rounds):
+            for variant, target in targets if number % 2 == 0 else targets[::-1]:
+                for measure in MEASURES:
+                    row = {"round": number, "variant": variant.name, "measure": measure}
+                    row |= _seen(bench, target, is_stream=measure == "streams")
                     print(_said(row), flush=True)
                     yield row
+
+
+def _seen(bench: Bench, target: Standing, *, is_stream: bool) -> Row:
+    flags = ["--connections", str(_CONNECTIONS), "--reuse", "20"]
+    flags += ["--events", str(_EVENTS)] if is_stream else []
+    request = target.request("burst-32", is_stream=is_stream)
+    seen = run(bench, target, request, Load(_WARMUP_S, _SECONDS, tuple(flags)))
+    return {
+        "calls": seen["calls"],
+        "calls_per_s": round(seen["calls"] / seen["seconds"], 1),
+        "cpu_ms_per_call": round(1000 * seen["cpu_s"] / max(1, seen["calls"]), 4),
+        "memory_mib": seen["memory_mib"],
+        "errors": errors(seen),
+    }
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
@@ -111,16 +118,22 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     found = []
     of_round = {(row["round"], row["variant"], row["measure"]): row for row in rows}
     for variant in VARIANTS[1:]:
-        for measure in ("unary", "streams"):
+        for measure in MEASURES:
             pairs = [
                 (row, of_round[number, _OFF, measure])
                 for (number, name, of), row in of_round.items()
                 if (name, of) == (variant.name, measure)
             ]
-            more_cpu = statistics.median(row["cpu_ms_per_call"] / off["cpu_ms_per_call"] - 1 for row, off in pairs)
+            more = sorted(row["cpu_ms_per_call"] / off["cpu_ms_per_call"] - 1 for row, off in pairs)
             calls = statistics.median(row["calls_per_s"] / off["calls_per_s"] for row, off in pairs)
             found.append(
-                {"variant": variant.name, "measure": measure, "more_cpu": round(more_cpu, 4), "calls": round(calls, 4)}
+                {
+                    "variant": variant.name,
+                    "measure": measure,
+                    "more_cpu": round(statistics.median(more), 4),
+                    "quartiles": [round(more[len(more) // 4], 4), round(more[-1 - len(more) // 4], 4)],
+                    "calls": round(calls, 4),
+                }
             )
     return found
 
@@ -137,12 +150,12 @@ def main() -> int:
         "quick": args.quick,
     }
     stolen = StolenTime()
-    rounds, seconds = (1, 2.0) if args.quick else (args.rounds, 6.0)
+    rounds = 1 if args.quick else args.rounds
     with tempfile.TemporaryDirectory(prefix="justitia-bench-") as name:
         folder = Path(name)
         native = built(folder)
         with started_upstream(native.upstream, folder, cores.upstream) as port, _collector(folder, cores.load) as url:
-            rows = list(measured(Bench(folder, native, cores, port), url, rounds, seconds))
+            rows = list(measured(Bench(folder, native, cores, port), url, rounds))
     found = summary(rows)
     for row in found:
         print(
@@ -180,7 +193,7 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="shorter; its figures are worth nothing")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--output", type=Path, default=RESULT)
     return parser.parse_args()
 

@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 
 from gateway.call_report import Attempt, CallReport
 from gateway.scheduling.model import Outcome
-from gateway.tracing.wire import attribute, attributes, delimited, double_attribute, fixed32, fixed64, number
+from gateway.tracing.wire import (
+    attribute,
+    attributes,
+    delimited,
+    double_attribute,
+    fixed32,
+    fixed64,
+    number,
+    text_attribute,
+)
 
 MAX_PROMPT_CHARS = 4096
 MAX_MODEL_CHARS = 256
@@ -36,10 +45,13 @@ _FIRST_BYTE = delimited(2, b"first byte")
 
 _INTERNAL, _SERVER, _CLIENT = number(6, 1), number(6, 2), number(6, 3)
 _LOCAL_PARENT, _REMOTE_PARENT = (fixed32(16, _SAMPLED | _KNOWN_REMOTE | more) for more in (0, _IS_REMOTE))
+_TRACE_ID, _SPAN_ID, _PARENT_ID = (delimited(field, bytes(size))[:-size] for field, size in ((1, 16), (2, 8), (4, 8)))
 
 _queue_ms = double_attribute(_ATTRIBUTE, "justitia.queue_ms")
 _rank = double_attribute(_ATTRIBUTE, "justitia.rank")
 _virtual_finish_time = double_attribute(_ATTRIBUTE, "justitia.virtual_finish_time")
+_request_id = text_attribute(_ATTRIBUTE, "justitia.request.id")
+_call_id = text_attribute(_ATTRIBUTE, "justitia.call.id")
 
 
 class CallSpans:
@@ -48,10 +60,10 @@ class CallSpans:
     def __init__(
         self, trace_id: bytes, span_id: bytes, parent_id: bytes, state: str, engine_ids: Sequence[bytes]
     ) -> None:
-        self._of_all = delimited(1, trace_id) + (delimited(3, state.encode()) if state else b"")
-        self._span_id = delimited(2, span_id)
-        self._as_parent = delimited(4, span_id)
-        self._parent = delimited(4, parent_id) + _REMOTE_PARENT if parent_id else _LOCAL_PARENT
+        self._of_all = _TRACE_ID + trace_id + (delimited(3, state.encode()) if state else b"")
+        self._server_id = _SPAN_ID + span_id
+        self._below_server = _PARENT_ID + span_id
+        self._parent = _PARENT_ID + parent_id + _REMOTE_PARENT if parent_id else _LOCAL_PARENT
         self._engine_ids = engine_ids
 
     def encoded(
@@ -62,7 +74,7 @@ class CallSpans:
         spans = [self._server(report, shift_ns, keeps_text)]
         engine_ids = iter(self._engine_ids)
         for attempt, queue_id in zip(report.attempts, new_ids, strict=True):
-            call_id = attribute(_ATTRIBUTE, "justitia.call.id", attempt.call_id)
+            call_id = _call_id(attempt.call_id)
             spans.append(self._queue(attempt, queue_id, shift_ns, call_id))
             if attempt.dispatched_at is not None and (engine_id := next(engine_ids, None)) is not None:
                 spans.append(self._engine(attempt, engine_id, shift_ns, call_id))
@@ -71,23 +83,28 @@ class CallSpans:
     def _server(self, report: CallReport, shift_ns: int, keeps_text: bool) -> bytes:
         identity, last = report.identity, report.attempts[-1] if report.attempts else None
         code = report.code or (str(report.status) if report.status >= 500 else None)
+        model = None if last is None else last.model[:MAX_MODEL_CHARS]
         parts = [
             self._of_all,
-            self._span_id,
+            self._server_id,
             self._parent,
-            _of_call(
-                report.route, None if last is None else last.model[:MAX_MODEL_CHARS], report.outcome, report.status
-            ),
+            _of_call(report.route, model, report.outcome, report.status),
             _times(report.began_at, report.ended_at, shift_ns),
             _queue_ms(1000 * report.queue_s),
-            attribute(_ATTRIBUTE, "justitia.request.id", report.request_id),
+            _request_id(report.request_id),
         ]
         if report.tenant_class is not None:
-            kind = last.kind if last is not None else identity.kind if identity is not None else None
-            known = (None, None) if identity is None else (identity.application_id, identity.rule)
-            parts.append(_of_application(report.tenant_class, kind if identity is not None else None, *known))
+            if identity is None:
+                parts.append(_of_application(report.tenant_class, None, None, None))
+            else:
+                kind = identity.kind if last is None else last.kind
+                parts.append(_of_application(report.tenant_class, kind, identity.application_id, identity.rule))
         if last is not None:
-            parts += _of_attempt(last)
+            parts.append(_of_limits(last.engine, last.max_tokens))
+            if last.rank is not None and last.virtual_finish_time is not None:
+                parts += (_rank(last.rank), _virtual_finish_time(last.virtual_finish_time))
+            if last.usage is not None:
+                parts.append(_of_usage(last.usage.prompt_tokens, last.usage.completion_tokens))
             if keeps_text and last.text:
                 parts.append(attribute(_ATTRIBUTE, "justitia.prompt", last.text[:MAX_PROMPT_CHARS]))
         if code is not None:
@@ -95,27 +112,23 @@ class CallSpans:
         return delimited(_SPANS, b"".join(parts))
 
     def _queue(self, attempt: Attempt, queue_id: bytes, shift_ns: int, call_id: bytes) -> bytes:
-        is_dispatched = attempt.dispatched_at is not None
-        until = attempt.ended_at if attempt.dispatched_at is None else attempt.dispatched_at
-        parts = [
-            self._of_all,
-            delimited(2, queue_id),
-            self._as_parent,
-            _OF_QUEUE,
-            _times(attempt.arrived_at, until, shift_ns),
-            call_id,
-        ]
-        if not is_dispatched and attempt.code is not None:
-            parts.append(_error(attempt.code))
-        return delimited(_SPANS, b"".join(parts))
+        until, error = attempt.dispatched_at, b""
+        if until is None:
+            until, error = attempt.ended_at, b"" if attempt.code is None else _error(attempt.code)
+        times = _times(attempt.arrived_at, until, shift_ns)
+        return delimited(
+            _SPANS,
+            b"".join((self._of_all, _SPAN_ID, queue_id, self._below_server, _OF_QUEUE, times, call_id, error)),
+        )
 
     def _engine(self, attempt: Attempt, engine_id: bytes, shift_ns: int, call_id: bytes) -> bytes:
         assert attempt.dispatched_at is not None
         assert attempt.engine is not None
         parts = [
             self._of_all,
-            delimited(2, engine_id),
-            self._as_parent,
+            _SPAN_ID,
+            engine_id,
+            self._below_server,
             _of_engine(attempt.engine, attempt.outcome),
             _times(attempt.dispatched_at, attempt.ended_at, shift_ns),
             call_id,
@@ -173,28 +186,17 @@ def _of_application(tenant_class: str, kind: str | None, application_id: str | N
     )
 
 
-def _of_attempt(attempt: Attempt) -> list[bytes]:
-    """What the call as a whole has of its last attempt."""
-    usage = attempt.usage
-    known = [_of_limits(attempt.engine, attempt.max_tokens)]
-    if attempt.rank is not None and attempt.virtual_finish_time is not None:
-        known += (_rank(attempt.rank), _virtual_finish_time(attempt.virtual_finish_time))
-    if usage is not None:
-        known += (
-            _tokens("gen_ai.usage.input_tokens", usage.prompt_tokens),
-            _tokens("gen_ai.usage.output_tokens", usage.completion_tokens),
-        )
-    return known
-
-
 @lru_cache(maxsize=1024)
 def _of_limits(engine: str | None, max_tokens: int | None) -> bytes:
     return attributes(_ATTRIBUTE, {"justitia.engine": engine, "gen_ai.request.max_tokens": max_tokens})
 
 
 @lru_cache(maxsize=4096)
-def _tokens(name: str, num: int) -> bytes:
-    return attribute(_ATTRIBUTE, name, num)
+def _of_usage(prompt_tokens: int, completion_tokens: int) -> bytes:
+    return attributes(
+        _ATTRIBUTE,
+        {"gen_ai.usage.input_tokens": prompt_tokens, "gen_ai.usage.output_tokens": completion_tokens},
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState, set_span_in_context
 
 from gateway.call_report import CallReport, EngineHeaders
@@ -38,10 +38,16 @@ class OtlpTracer:
         state = headers.get("tracestate", "") if parent is not None else ""
         if len(state) > _MAX_STATE_CHARS or not (state.isascii() and state.isprintable()):
             state = ""
-        trace_id = random.getrandbits(128) or 1 if parent is None else int(parent.trace_id, 16)
+        trace_id = random.randbytes(16) if parent is None else bytes.fromhex(parent.trace_id)
+        return Trace(self, trace_id, parent, state, is_sampled=self._samples(trace_id, parent, state, route))
+
+    def _samples(self, trace_id: bytes, parent: TraceParent | None, state: str, route: str) -> bool:
+        if self._sampler is DEFAULT_ON:  # as nearly everywhere: it needs not be asked to know
+            return parent is None or parent.is_sampled
         context = _NO_PARENT if parent is None else _context(parent, state)
-        decision = self._sampler.should_sample(context, trace_id, OPERATIONS.get(route, "chat"), SpanKind.SERVER)
-        return Trace(self, trace_id, parent, state, is_sampled=decision.decision is Decision.RECORD_AND_SAMPLE)
+        operation = OPERATIONS.get(route, "chat")
+        decision = self._sampler.should_sample(context, int.from_bytes(trace_id), operation, SpanKind.SERVER)
+        return decision.decision is Decision.RECORD_AND_SAMPLE
 
     async def run(self) -> None:
         await self.outbox.run()
@@ -54,18 +60,23 @@ class OtlpTracer:
 class Trace:
     """Of one call. Implements `gateway.call_report.CallTrace`."""
 
-    __slots__ = ("_engine_ids", "_parent", "_span_id", "_state", "_tracer", "is_sampled", "trace_id")
+    __slots__ = ("_engine_ids", "_parent", "_span_id", "_state", "_trace_id", "_tracer", "is_sampled")
 
     def __init__(
-        self, tracer: OtlpTracer, trace_id: int, parent: TraceParent | None, state: str, *, is_sampled: bool
+        self, tracer: OtlpTracer, trace_id: bytes, parent: TraceParent | None, state: str, *, is_sampled: bool
     ) -> None:
-        self.trace_id = f"{trace_id:032x}"
         self.is_sampled = is_sampled
         self._tracer = tracer
+        self._trace_id = trace_id
         self._parent = parent
         self._state = state
         self._span_id = _new_id()
         self._engine_ids: list[bytes] = []
+
+    @property
+    def trace_id(self) -> str:
+        """In hex."""
+        return self._trace_id.hex()
 
     def onward(self, headers: EngineHeaders) -> EngineHeaders:
         """Of a call that is not sampled, too: then the engine knows that it is not."""
@@ -80,14 +91,14 @@ class Trace:
 
     def ended(self, report: CallReport) -> None:
         parent_id = b"" if self._parent is None else bytes.fromhex(self._parent.span_id)
-        spans = CallSpans(bytes.fromhex(self.trace_id), self._span_id, parent_id, self._state, self._engine_ids)
+        spans = CallSpans(self._trace_id, self._span_id, parent_id, self._state, self._engine_ids)
         new_ids = [_new_id() for _ in report.attempts]
         keeps_text = self._tracer.records_prompts
         self._tracer.outbox.put(*spans.encoded(report, time.time_ns(), new_ids, keeps_text=keeps_text))
 
 
 def _new_id() -> bytes:
-    return (random.getrandbits(64) or 1).to_bytes(8)
+    return random.randbytes(8)
 
 
 def _context(parent: TraceParent, state: str) -> Context:

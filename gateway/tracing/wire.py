@@ -6,18 +6,16 @@ Numbers of fields are those of opentelemetry-proto (trace.proto, common.proto, r
 import struct
 from collections.abc import Callable, Mapping
 
-_SMALL = [bytes([number]) for number in range(128)]
 _DOUBLE = struct.Struct("<d").pack
 _FIXED32 = struct.Struct("<I").pack
 _FIXED64 = struct.Struct("<Q").pack
 
+_MAX_SHORT = 64
+
 Held = str | int | float | bool
 
 
-def varint(number: int) -> bytes:
-    """`number` from 0 on."""
-    if number < 128:
-        return _SMALL[number]
+def _varint(number: int) -> bytes:
     held = bytearray()
     while number > 127:
         held.append(number & 127 | 128)
@@ -26,9 +24,18 @@ def varint(number: int) -> bytes:
     return bytes(held)
 
 
+_VARINTS = [_varint(number) for number in range(2048)]
+"""Keys of fields, and the lengths of nearly all that is sent."""
+
+
+def varint(number: int) -> bytes:
+    """`number` from 0 on."""
+    return _VARINTS[number] if number < 2048 else _varint(number)
+
+
 def delimited(field: int, payload: bytes) -> bytes:
-    """A text, bytes or a message; fields up to 15."""
-    return _SMALL[field << 3 | 2] + varint(len(payload)) + payload
+    """A text, bytes or a message."""
+    return _VARINTS[field << 3 | 2] + varint(len(payload)) + payload
 
 
 def number(field: int, value: int) -> bytes:
@@ -37,7 +44,7 @@ def number(field: int, value: int) -> bytes:
 
 
 def fixed64(field: int, value: int) -> bytes:
-    return _SMALL[field << 3 | 1] + _FIXED64(value)
+    return _VARINTS[field << 3 | 1] + _FIXED64(value)
 
 
 def fixed32(field: int, value: int) -> bytes:
@@ -60,11 +67,23 @@ def double_attribute(field: int, name: str) -> Callable[[float], bytes]:
     return lambda value: before + _DOUBLE(value)
 
 
+def text_attribute(field: int, name: str) -> Callable[[str], bytes]:
+    """The same for texts: what stands before one depends on its length alone."""
+    before = [attribute(field, name, "x" * length)[: -length or None] for length in range(_MAX_SHORT + 1)]
+
+    def written(text: str) -> bytes:
+        encoded = text.encode("utf-8", "replace")
+        length = len(encoded)
+        return before[length] + encoded if length <= _MAX_SHORT else attribute(field, name, text)
+
+    return written
+
+
 def _any(value: Held) -> bytes:
     if isinstance(value, bool):
         return number(2, value)
     if isinstance(value, int):
         return number(3, value)
     if isinstance(value, float):
-        return _SMALL[4 << 3 | 1] + _DOUBLE(value)
+        return _VARINTS[4 << 3 | 1] + _DOUBLE(value)
     return delimited(1, value.encode("utf-8", "replace"))
