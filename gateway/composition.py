@@ -182,8 +182,14 @@ def make_sums(settings: StoreSettings) -> UsageSums | None:
 
 def make_links(settings: StoreSettings) -> LinkStore:
     if settings.redis_url is None:
-        return MemoryLinks()
-    return RedisLinks(settings.redis_url, prefix=f"{{{settings.prefix}}}", timeout_s=settings.timeout_s)
+        return MemoryLinks(settings.max_links)
+    return RedisLinks(
+        settings.redis_url,
+        prefix=f"{{{settings.prefix}}}",
+        timeout_s=settings.timeout_s,
+        max_links=settings.max_links,
+        ttl_s=settings.link_ttl_s,
+    )
 
 
 def make_history(settings: Settings) -> History:

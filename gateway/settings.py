@@ -103,6 +103,10 @@ class StoreSettings(Group):
     timeout_s: Seconds = Field(0.5, description="One store operation.")
     application_ttl_s: int = Field(86_400, ge=60, description="Time to live of an application nobody closes.")
     clock_ttl_s: int = Field(7 * 86_400, ge=60, description="Time to live of the clock when nothing happens.")
+    link_ttl_s: int = Field(
+        3600, ge=60, description="Time to live in Redis of what a call leaves for later ones to be grouped by."
+    )
+    max_links: int = Field(200_000, ge=100, description="The same in each gateway's memory: how many at most.")
 
     @field_validator("redis_url")
     @classmethod

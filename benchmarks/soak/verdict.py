@@ -10,9 +10,6 @@ TOLERANCE = 0.05
 _FEWEST = 3
 """Samples in a quarter."""
 
-LINK_KIB = 0.5
-"""In the gateway: 0.3 for the link (gateway/identity/links.py), 0.2 for when Redis was last told (redis_links.py).
-Links are kept for an hour, at most 200,000: a run shorter than that sees them grow, as documented."""
 KEY_SLACK = 50
 """On average: records of applications and the list of those open are read one after the other."""
 IDLE_S = 60.0
@@ -22,7 +19,6 @@ Row = dict[str, Any]
 
 SHOWN: Mapping[str, tuple[str, Callable[[Row], float], str]] = {
     "resident_mib": ("memory of the gateway, MiB", lambda row: row["resident_mib"], ".1f"),
-    "besides_links_mib": ("the same without links, MiB", lambda row: besides_links_mib(row), ".1f"),
     "files": ("open files", lambda row: row["files"], ".0f"),
     "own_files": ("the same without calls' connections", lambda row: own_files(row), ".0f"),
     "threads": ("threads", lambda row: row["threads"], ".0f"),
@@ -35,20 +31,17 @@ SHOWN: Mapping[str, tuple[str, Callable[[Row], float], str]] = {
     "label_values": ("label values", lambda row: row["label_values"], ".0f"),
 }
 _FLAT: Mapping[str, float] = {
-    "besides_links_mib": 0,
+    "resident_mib": 0,
     "own_files": 5,
     "threads": 2,
+    "link_keys": 0,
     "other_keys": 3,
+    "redis_mib": 0.5,
     "series": 30,
     "label_values": 8,
 }
 """What is to be flat within TOLERANCE, or by so many: where few are counted one more is a large share, and an outcome
 that had not happened before has series of its own."""
-
-
-def besides_links_mib(row: Row) -> float:
-    """Of the gateway's own process, what it holds besides the links that it is documented to keep."""
-    return float(row["resident_mib"]) - float(row["keys"].get("link", 0)) * LINK_KIB / 1024
 
 
 def own_files(row: Row) -> int:

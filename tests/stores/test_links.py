@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.composition import make_links
 from gateway.identity import LinkKey
+from gateway.settings import StoreSettings
 from gateway.stores.memory_links import MemoryLinks
 from gateway.stores.redis_links import RedisLinks
 from tests.conftest import RedisServer
@@ -112,6 +114,24 @@ async def test_keys_lie_under_one_hash_tag_and_end(
 
 
 @redis
+async def test_how_long_and_how_many_is_set(redis_url: str, prefix: str) -> None:
+    settings = StoreSettings(
+        redis_url=redis_url, prefix=prefix.strip("{}").replace(":", "-"), link_ttl_s=60, max_links=100
+    )
+    links = make_links(settings)
+    try:
+        await links.note("acme", {A: "run-1"})
+        async with Redis.from_url(redis_url) as client:
+            [key] = [key async for key in client.scan_iter(match=f"{{{settings.prefix}}}:link:*")]
+            assert 50 < await client.ttl(key) <= 60
+            await client.delete(key)
+        assert await links.find("acme", [A]) == {A: "run-1"}
+        await links.note("acme", {LinkKey(bytes([number]) * 16): "run-2" for number in range(100, 200)})
+        assert await links.find("acme", [A]) == {}
+    finally:
+        await links.aclose()
+
+
 async def test_they_can_lie_in_a_cluster(redis_cluster: RedisServer) -> None:
     links = RedisLinks(redis_cluster.url, prefix="{test}", timeout_s=10)
     await links.note("acme", {A: "run-1", B: "run-2"})
