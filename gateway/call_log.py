@@ -43,16 +43,34 @@ class CallLog:
             fields["trace_id"] = trace_id
         level = _level(report)
         if log.isEnabledFor(level):
-            # As `log.log` does, without looking for the line of code that calls it: that takes as long as all the rest.
-            made = logging.LogRecord(log.name, level, __file__, 0, f"call {_said(report)}", (), None)
-            made.fields = fields
-            log.handle(made)
+            log.handle(_record(level, f"call {_said(report)}", report.ended_ns, fields))
+
+
+_ALIKE = logging.LogRecord(log.name, logging.INFO, __file__, 0, "", (), None).__dict__
+
+
+def _record(level: int, message: str, ended_ns: int, fields: Fields) -> logging.LogRecord:
+    """As `log.log` makes it, without looking for the line of code that calls it, for the thread and the process: that
+    takes longer than all the rest. Its time is the end of the call."""
+    made = logging.LogRecord.__new__(logging.LogRecord)
+    made.__dict__ = {
+        **_ALIKE,
+        "levelno": level,
+        "levelname": logging.getLevelName(level),
+        "msg": message,
+        "created": ended_ns / 1e9,
+        "msecs": ended_ns // 10**6 % 1000,
+        "fields": fields,
+    }
+    return made
 
 
 def _level(report: CallReport) -> int:
     """A warning where the engine or we ourselves were at fault, also where another engine helped."""
-    at_fault = any(attempt.outcome in (Outcome.FAILED, Outcome.RETRIED) for attempt in report.attempts)
-    is_bad = at_fault or report.outcome is Outcome.FAILED or (report.code is None and report.status >= 500)
+    for attempt in report.attempts:
+        if attempt.outcome is Outcome.FAILED or attempt.outcome is Outcome.RETRIED:
+            return logging.WARNING
+    is_bad = report.outcome is Outcome.FAILED or (report.code is None and report.status >= 500)
     return logging.WARNING if is_bad else logging.INFO
 
 

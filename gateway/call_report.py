@@ -53,6 +53,8 @@ class CallReport:
     began_at: float
     """When its request came; on the same clock as its attempts."""
     ended_at: float
+    ended_ns: int
+    """The same as the time of day."""
     tenant_class: str | None
     """None: its key was refused."""
     identity: Identity | None
@@ -73,13 +75,15 @@ class CallReport:
 
     @property
     def queue_s(self) -> float:
-        return sum(attempt.queue_s for attempt in self.attempts)
+        return sum([attempt.queue_s for attempt in self.attempts])
 
     @property
     def first_byte_s(self) -> float | None:
         """From the request's arrival."""
-        first = next((one.first_byte_at for one in self.attempts if one.first_byte_at is not None), None)
-        return None if first is None else first - self.began_at
+        for attempt in self.attempts:
+            if attempt.first_byte_at is not None:
+                return attempt.first_byte_at - self.began_at
+        return None
 
 
 def code_of(error: BaseException) -> str:

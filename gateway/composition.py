@@ -88,6 +88,7 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
     )  # fmt: skip
     links = make_links(settings.store)
     tracer = make_tracer(settings, metrics)
+    call_watch = make_call_watch(settings, tracer, now, watch.keys)
     failed = asyncio.Event()
 
     @asynccontextmanager
@@ -107,6 +108,8 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if call_watch is not None:
+                call_watch.tell()
             if tracer is not None:
                 await tracer.aclose()
             await learning.aclose()
@@ -122,9 +125,8 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
 
     overview = OverviewDesk(dispatcher.insides(), now, settings.applications.max_listed)
     app = create_http_app(
-        dispatcher, overview, watch.keys, links, settings, metrics,
-        watch=make_call_watch(settings, tracer, now, watch.keys), lifespan=lifespan,
-    )  # fmt: skip
+        dispatcher, overview, watch.keys, links, settings, metrics, watch=call_watch, lifespan=lifespan
+    )
     return Gateway(app, dispatcher, watch.keys, failed)
 
 

@@ -77,9 +77,9 @@ def escaped(text: str) -> str:
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
-    """What was given with `extra={"fields": …}`."""
+    """What was given with `extra={"fields": …}`, a dictionary."""
     fields = getattr(record, "fields", None)
-    return fields if isinstance(fields, Mapping) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _in_ascii(line: Mapping[str, object]) -> str:
@@ -99,7 +99,9 @@ def _shown(value: object) -> str:
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    if not record.exc_info and not record.stack_info:
+        return []
     text = formatter.formatException(record.exc_info) if record.exc_info else ""
     if record.stack_info:
         text += "\n" + formatter.formatStack(record.stack_info)
-    return text.strip("\n").split("\n") if text else []
+    return text.strip("\n").split("\n")

@@ -160,6 +160,25 @@ async def test_those_that_end_badly_by_default() -> None:
     assert "secret" not in stream.getvalue()
 
 
+async def test_one_that_ends_badly_is_told_at_once_after_those_before_it() -> None:
+    async with FakeVllm() as engine, told(engine, logs={"calls": "all"}) as (gateway, stream):
+        for _ in range(3):
+            await gateway.post(CHAT, ASK)
+        await gateway.post(CHAT, ASK | {"model": "missing"})
+        said = [line["message"] for line in calls_in(stream)]
+        times = [line["time"] for line in calls_in(stream)]
+    assert said == ["call completed"] * 3 + ["call rejected"]
+    assert times == sorted(times)
+
+
+async def test_what_ended_just_before_the_gateway_is_told() -> None:
+    async with FakeVllm() as engine:
+        async with told(engine, logs={"calls": "all"}) as (gateway, stream):
+            for _ in range(3):
+                await gateway.post(CHAT, ASK)
+        assert len(calls_in(stream)) == 3
+
+
 async def test_a_call_that_another_engine_served() -> None:
     failed: list[None] = []
     async with FakeVllm() as one, FakeVllm() as other, told(one, other) as (gateway, stream):

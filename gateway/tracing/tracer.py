@@ -1,7 +1,6 @@
 """The tracer: which calls are traced, under whose span, and what their engines are told of it."""
 
 import random
-import time
 from collections.abc import Callable, Mapping
 
 from opentelemetry.context import Context
@@ -35,10 +34,12 @@ class OtlpTracer:
 
     def begin(self, headers: Mapping[str, str], route: str) -> "Trace":
         parent = read_traceparent(headers.get("traceparent"))
-        state = headers.get("tracestate", "") if parent is not None else ""
-        if len(state) > _MAX_STATE_CHARS or not (state.isascii() and state.isprintable()):
-            state = ""
-        trace_id = random.randbytes(16) if parent is None else bytes.fromhex(parent.trace_id)
+        if parent is None:
+            trace_id, state = random.randbytes(16), ""
+        else:
+            trace_id, state = bytes.fromhex(parent.trace_id), headers.get("tracestate", "")
+            if len(state) > _MAX_STATE_CHARS or not (state.isascii() and state.isprintable()):
+                state = ""
         return Trace(self, trace_id, parent, state, is_sampled=self._samples(trace_id, parent, state, route))
 
     def _samples(self, trace_id: bytes, parent: TraceParent | None, state: str, route: str) -> bool:
@@ -94,11 +95,11 @@ class Trace:
         spans = CallSpans(self._trace_id, self._span_id, parent_id, self._state, self._engine_ids)
         new_ids = [_new_id() for _ in report.attempts]
         keeps_text = self._tracer.records_prompts
-        self._tracer.outbox.put(*spans.encoded(report, time.time_ns(), new_ids, keeps_text=keeps_text))
+        self._tracer.outbox.put(*spans.encoded(report, new_ids, keeps_text=keeps_text))
 
 
 def _new_id() -> bytes:
-    return random.randbytes(8)
+    return random.getrandbits(64).to_bytes(8)
 
 
 def _context(parent: TraceParent, state: str) -> Context:

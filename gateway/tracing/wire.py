@@ -61,14 +61,8 @@ def attributes(field: int, held: Mapping[str, Held | None]) -> bytes:
     return b"".join([attribute(field, name, value) for name, value in held.items() if value is not None])
 
 
-def double_attribute(field: int, name: str) -> Callable[[float], bytes]:
-    """What writes this attribute: all of it but the number is the same every time."""
-    before = attribute(field, name, 0.0)[:-8]
-    return lambda value: before + _DOUBLE(value)
-
-
 def text_attribute(field: int, name: str) -> Callable[[str], bytes]:
-    """The same for texts: what stands before one depends on its length alone."""
+    """What writes this attribute: what stands before a text depends on its length alone."""
     before = [attribute(field, name, "x" * length)[: -length or None] for length in range(_MAX_SHORT + 1)]
 
     def written(text: str) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from gateway.tracing.wire import attribute, double_attribute, text_attribute
+from gateway.tracing.wire import attribute, text_attribute
 
 _ATTRIBUTES = 9
 
@@ -32,5 +32,5 @@ def test_whole_numbers(value: int) -> None:
 
 
 def test_other_numbers() -> None:
-    assert read(double_attribute(_ATTRIBUTES, "n")(0.1)).value.double_value == 0.1
+    assert read(attribute(_ATTRIBUTES, "n", 0.1)).value.double_value == 0.1
     assert read(attribute(_ATTRIBUTES, "n", True)).value.bool_value is True
