@@ -1,7 +1,7 @@
 """One line a call: who, where, how long, and how it ended. No prompt text, no key, ever."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.call_report import CallReport
 from gateway.scheduling.model import Outcome
@@ -16,16 +16,15 @@ Fields = dict[str, str | int | float]
 
 class CallLog:
     def __init__(self, now: Callable[[], float], *, is_complete: bool) -> None:
-        """`is_complete`: every call is told, however many there are."""
+        """`is_complete`: every call is to be told, however many there are."""
         self._now = now
-        self._is_complete = is_complete
+        self.is_complete = is_complete
         self._second = 0
         self._num_written = 0
         self._num_left_out = 0
 
-    def wants(self, *, is_well: bool) -> bool:
-        if is_well or self._is_complete:
-            return self._is_complete
+    def has_room(self) -> bool:
+        """For another one that ended badly, where not all are told."""
         second = int(self._now())
         if second != self._second:
             if self._num_left_out:
@@ -37,29 +36,31 @@ class CallLog:
         self._num_written += 1
         return True
 
-    def write(self, report: CallReport, trace_id: str | None) -> None:
-        fields = fields_of(report)
-        if trace_id is not None:
-            fields["trace_id"] = trace_id
-        level = _level(report)
-        if log.isEnabledFor(level):
-            log.handle(_record(level, f"call {_said(report)}", report.ended_ns, fields))
+    def write(self, ended: Sequence[tuple[CallReport, str | None]]) -> None:
+        """Calls and the ids of their traces, in the order in which they ended."""
+        records = [_record(report, trace_id) for report, trace_id in ended if log.isEnabledFor(_level(report))]
+        for number, record in enumerate(records, 1):
+            record.is_followed = number < len(records)
+            log.handle(record)
 
 
 _ALIKE = logging.LogRecord(log.name, logging.INFO, __file__, 0, "", (), None).__dict__
 
 
-def _record(level: int, message: str, ended_ns: int, fields: Fields) -> logging.LogRecord:
+def _record(report: CallReport, trace_id: str | None) -> logging.LogRecord:
     """As `log.log` makes it, without looking for the line of code that calls it, for the thread and the process: that
     takes longer than all the rest. Its time is the end of the call."""
+    level, fields = _level(report), fields_of(report)
+    if trace_id is not None:
+        fields["trace_id"] = trace_id
     made = logging.LogRecord.__new__(logging.LogRecord)
     made.__dict__ = {
         **_ALIKE,
         "levelno": level,
         "levelname": logging.getLevelName(level),
-        "msg": message,
-        "created": ended_ns / 1e9,
-        "msecs": ended_ns // 10**6 % 1000,
+        "msg": f"call {_said(report)}",
+        "created": report.ended_ns / 1e9,
+        "msecs": report.ended_ns // 10**6 % 1000,
         "fields": fields,
     }
     return made

@@ -112,7 +112,7 @@ class CallTrace(Protocol):
         """Wants to be told the end."""
         ...
 
-    def onward(self, headers: EngineHeaders) -> EngineHeaders:
+    def onward(self) -> EngineHeaders:
         """What an engine is sent, so that it goes on under a span of ours. Once for each attempt, before it."""
         ...
 

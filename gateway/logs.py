@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TextIO
 
 import orjson
 
@@ -22,13 +22,32 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\
 
 def set_up(level: str = "INFO", form: Format = "text", worker: int | None = None) -> None:
     """For the whole process; `worker`: its number where it is one of several."""
-    handler = logging.StreamHandler()
+    handler = Lines()
     handler.setFormatter(JsonLines(worker) if form == "json" else TextLines(worker))
     logging.basicConfig(level=level, handlers=[handler])
     # Which thread and which process is in no line, and costs as much as making the rest of a record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # One line a request from the upstream client says nothing that the metrics do not.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class Lines(logging.StreamHandler[TextIO]):
+    """To stderr. A line that others follow at once (`is_followed` of its record) waits for the last of them: a system
+    call each would take as long as making them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._waiting.append(self.format(record) + self.terminator)
+            if not getattr(record, "is_followed", False):
+                lines, self._waiting = self._waiting, []
+                self.stream.write("".join(lines))
+                self.flush()
+        except Exception:  # noqa: BLE001 – as every handler does
+            self.handleError(record)
 
 
 class TextLines(logging.Formatter):

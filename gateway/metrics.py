@@ -11,12 +11,13 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from gateway.counting import Family, NotedCounts, NotingRegistry
 from gateway.identity import KindRegistry
 from gateway.ports import EngineState, Prediction
 from gateway.process_reading import ProcessReading
@@ -31,8 +32,6 @@ _STORE_S = (0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 
 _LOOP_LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _RELATIVE_ERROR = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 100.0)
 
-
-Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 Merge = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 """How the living workers' gauges become one. Of a thing that all of them look at, the freshest look counts."""
@@ -75,7 +74,8 @@ class Metrics:
     """All of this gateway's series, in a registry of their own."""
 
     def __init__(self, policy: str, kinds: KindRegistry | None = None) -> None:
-        self.registry = CollectorRegistry()
+        self._noted = NotedCounts()
+        self.registry = NotingRegistry(self._noted)
         worker = os.environ.get(_WORKER)
         self.is_shared = worker is not None
         """Answers for several processes, from their files."""
@@ -216,16 +216,16 @@ class Metrics:
     # --- calls ---
 
     def call_dispatched(self, queue_s: float, kind: str) -> None:
-        self._queue_s.of(self._kinds.label(kind)).observe(queue_s)
+        self._noted.append((self._queue_s, (self._kinds.label(kind),), queue_s))
 
     def first_token(self, ttft_s: float, kind: str) -> None:
-        self._ttft_s.of(self._kinds.label(kind)).observe(ttft_s)
+        self._noted.append((self._ttft_s, (self._kinds.label(kind),), ttft_s))
 
     def call_ended(self, outcome: str, kind: str) -> None:
-        self._calls.of(outcome, self._kinds.label(kind)).inc()
+        self._noted.append((self._calls, (outcome, self._kinds.label(kind)), 1))
 
     def overhead(self, overhead_s: float) -> None:
-        self._overhead_s.of().observe(overhead_s)
+        self._noted.append((self._overhead_s, (), overhead_s))
 
     def queue_depth(self, waiting: int, running: int) -> None:
         self._queued.of().set(waiting)
@@ -245,7 +245,7 @@ class Metrics:
         self._tokens.of("completion").inc(completion)
 
     def identity(self, rule: str) -> None:
-        self._identity.of(rule).inc()
+        self._noted.append((self._identity, (rule,), 1))
 
     # --- applications ---
 
@@ -351,8 +351,13 @@ class Metrics:
 
     # --- exposition ---
 
+    def count(self) -> None:
+        """What calls have left to be counted."""
+        self._noted.count()
+
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """(text, content type), in the format that the Accept header asks for."""
+        self.count()
         encode, content_type = choose_encoder(accept)
         if not self.is_shared:
             return encode(self.registry), content_type
@@ -360,29 +365,13 @@ class Metrics:
         MultiProcessCollector(everybodys)  # type: ignore[no-untyped-call]
         return encode(everybodys), content_type
 
-    def _counter(self, name: str, text: str, *labels: str) -> "_Family[Counter]":
-        return _Family(Counter(f"justitia_{name}", text, ("policy", *labels), registry=self.registry), self._policy)
+    def _counter(self, name: str, text: str, *labels: str) -> "Family[Counter]":
+        return Family(Counter(f"justitia_{name}", text, ("policy", *labels), registry=self.registry), self._policy)
 
-    def _gauge(self, name: str, text: str, merge: Merge, *labels: str) -> "_Family[Gauge]":
+    def _gauge(self, name: str, text: str, merge: Merge, *labels: str) -> "Family[Gauge]":
         gauge = Gauge(f"justitia_{name}", text, ("policy", *labels), registry=self.registry, multiprocess_mode=merge)
-        return _Family(gauge, self._policy)
+        return Family(gauge, self._policy)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> "_Family[Histogram]":
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> "Family[Histogram]":
         histogram = Histogram(f"justitia_{name}", text, ("policy", *labels), buckets=buckets, registry=self.registry)
-        return _Family(histogram, self._policy)
-
-
-class _Family(Generic[Metric]):
-    """One metric's series by their labels, all under one policy. Each is looked up once: the client library takes a
-    lock and makes strings for it, several times for every call."""
-
-    def __init__(self, metric: Metric, policy: str) -> None:
-        self._metric: Metric = metric
-        self._policy = policy
-        self._series: dict[tuple[str, ...], Metric] = {}
-
-    def of(self, *labels: str) -> Metric:
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = self._metric.labels(self._policy, *labels)
-        return series
+        return Family(histogram, self._policy)

@@ -120,6 +120,7 @@ async def test_two_workers_are_one_gateway(tmp_path: Path, engine: FakeVllm, red
         for other in (2, 1):
             async with standing_still(gateway.worker(other)):
                 assert (await gateway.call()).status_code == 200
+                assert await gateway.metric("calls_total") > 0  # and so it has counted it
         for other in (2, 1):
             async with standing_still(gateway.worker(other)):
                 assert await gateway.metric("calls_total") == 2

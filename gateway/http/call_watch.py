@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from gateway.call_log import CallLog
-from gateway.call_report import CallReport, CallTrace, Tracer, code_of
+from gateway.call_report import CallReport, Tracer, code_of
 from gateway.errors import ClientDisconnected, GatewayError
 from gateway.http.exchange import Exchange
 from gateway.trace_context import read_traceparent
@@ -31,8 +31,8 @@ class CallWatch:
         self._log = log
         self._now = now
         self._class_of = class_of
-        self._noted: list[tuple[CallReport, CallTrace | None, str | None, bool]] = []
-        """(report, its trace if that wants it, the trace's id, is it logged)"""
+        self._logs_all = log is not None and log.is_complete
+        self._noted: list[_Ended] = []
         self._telling: asyncio.TimerHandle | None = None
 
     @property
@@ -44,15 +44,11 @@ class CallWatch:
             exchange.trace = self._tracer.begin(exchange.headers, route)
 
     def end(self, exchange: Exchange, route: str, error: BaseException | None) -> None:
-        trace = exchange.trace
-        is_traced = trace is not None and trace.is_sampled
         is_well = _is_well(exchange, error)
-        is_logged = self._log is not None and self._log.wants(is_well=is_well)
-        if not (is_traced or is_logged):
+        is_logged = self._logs_all or (not is_well and self._log is not None and self._log.has_room())
+        if not is_logged and (exchange.trace is None or not exchange.trace.is_sampled):
             return
-        sent = read_traceparent(exchange.headers.get("traceparent")) if trace is None else trace
-        trace_id = None if sent is None else sent.trace_id
-        self._noted.append((self._report(exchange, route, error), trace if is_traced else None, trace_id, is_logged))
+        self._noted.append((exchange, route, error, is_logged, time.perf_counter()))
         if not is_well or len(self._noted) >= _MAX_NOTED:
             self.tell()
         elif self._telling is None:
@@ -64,27 +60,39 @@ class CallWatch:
             self._telling.cancel()
             self._telling = None
         noted, self._noted = self._noted, []
-        for report, trace, trace_id, is_logged in noted:
-            if trace is not None:
+        clocks = (time.perf_counter(), self._now(), time.time_ns())
+        lines = []
+        for ended in noted:
+            exchange, _, _, is_logged, _ = ended
+            report, trace = self._report(ended, *clocks), exchange.trace
+            if trace is not None and trace.is_sampled:
                 trace.ended(report)
-            if is_logged and self._log is not None:
-                self._log.write(report, trace_id)
+            if is_logged:
+                sent = read_traceparent(exchange.headers.get("traceparent")) if trace is None else trace
+                lines.append((report, None if sent is None else sent.trace_id))
+        if self._log is not None:
+            self._log.write(lines)
 
-    def _report(self, exchange: Exchange, route: str, error: BaseException | None) -> CallReport:
-        ended_at = self._now()
-        attempts = tuple(attempt for one in exchange.attempts if (attempt := one.attempt()) is not None)
+    def _report(self, ended: "_Ended", clock_s: float, now: float, now_ns: int) -> CallReport:
+        """The last three are the same moment."""
+        exchange, route, error, _, ended_clock_s = ended
+        ago_s = clock_s - ended_clock_s
         return CallReport(
             request_id=exchange.request_id,
             route=route,
-            began_at=ended_at - exchange.elapsed_s(),
-            ended_at=ended_at,
-            ended_ns=time.time_ns(),
+            began_at=now - (clock_s - exchange.began_clock_s),
+            ended_at=now - ago_s,
+            ended_ns=now_ns - int(1e9 * ago_s),
             tenant_class=None if exchange.tenant is None else self._class_of(exchange.tenant),
             identity=exchange.identity,
             status=exchange.status or (error.status if isinstance(error, GatewayError) else 0),
             code=None if error is None else code_of(error),
-            attempts=attempts,
+            attempts=tuple([attempt for one in exchange.attempts if (attempt := one.attempt()) is not None]),
         )
+
+
+_Ended = tuple[Exchange, str, BaseException | None, bool, float]
+"""(what has ended, the engine's route, why, whether it has a line, when by `time.perf_counter`)"""
 
 
 def _is_well(exchange: Exchange, error: BaseException | None) -> bool:

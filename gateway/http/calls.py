@@ -140,11 +140,15 @@ class Calls:
     async def _forward(self, exchange: Exchange, api: Api, body: CallBody, lease: Lease, notes: AnswerNotes) -> bytes:
         notes.engine = lease.engine.name
         exchange.dispatched(lease.virtual_finish_time, lease.queue_s)
-        headers = to_engine(exchange.raw_headers)
+        trace = exchange.trace
+        if trace is None:
+            headers = to_engine(exchange.raw_headers)
+        else:
+            headers = to_engine(exchange.raw_headers, without_trace=True) + trace.onward()
         request = EngineRequest(
             method="POST",
             path=api.engine_path,
-            headers=headers if exchange.trace is None else exchange.trace.onward(headers),
+            headers=headers,
             body=body.payload,
             call_id=lease.call_id,
             application_id=lease.application_id,

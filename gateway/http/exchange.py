@@ -46,7 +46,7 @@ class Exchange:
         self.request_id = request_id(self.headers, self.call_id)
         self._labels: Headers = [(b"x-request-id", self.request_id.encode())]
         self._place: Headers = []
-        self._began_at = time.perf_counter()
+        self.began_clock_s = time.perf_counter()
         self._waited_s = 0.0
         self._waits_since = 0.0
         self._queue_s = 0.0
@@ -162,13 +162,9 @@ class Exchange:
         """A context that is entered once at a time (a generator's would cost more than what it measures)."""
         return self
 
-    def elapsed_s(self) -> float:
-        """Since it came."""
-        return time.perf_counter() - self._began_at
-
     def overhead_s(self) -> float:
         """The gateway's own time so far."""
-        return max(0.0, time.perf_counter() - self._began_at - self._waited_s)
+        return max(0.0, time.perf_counter() - self.began_clock_s - self._waited_s)
 
 
 def _too_large(limit_bytes: int) -> PayloadTooLarge:

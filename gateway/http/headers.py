@@ -25,6 +25,7 @@ HOP_BY_HOP = frozenset(
 # What the connection to the engine decides anew. An `expect` passed on would make the engine wait for a go-ahead.
 _OWN_TO_ENGINE = HOP_BY_HOP | {"host", "content-length", "accept-encoding", "expect", *KEY_HEADERS}
 _NOT_TO_ENGINE = frozenset(name.encode() for name in _OWN_TO_ENGINE | STEERING_HEADERS)
+_NOT_FROM_TRACED = _NOT_TO_ENGINE | {b"traceparent", b"tracestate"}
 _STEERING_PREFIXES = tuple(prefix.encode() for prefix in STEERING_PREFIXES)
 
 # The server writes its own date and name.
@@ -40,13 +41,17 @@ def by_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(headers) if value}
 
 
-def to_engine(headers: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+def to_engine(
+    headers: Sequence[tuple[bytes, bytes]], *, without_trace: bool = False
+) -> tuple[tuple[bytes, bytes], ...]:
     """The client's headers, names in lower case, without what steers an engine, the client's key, and what belongs to
-    its connection."""
+    its connection. `without_trace`: the engine gets a trace context of ours."""
     # One set for all of them: a client may send hundreds.
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
-    dropped = _NOT_TO_ENGINE | named if named else _NOT_TO_ENGINE
-    return tuple(pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(_STEERING_PREFIXES))
+    dropped = _NOT_FROM_TRACED if without_trace else _NOT_TO_ENGINE
+    if named:
+        dropped = dropped | named
+    return tuple([pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(_STEERING_PREFIXES)])
 
 
 def to_client(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -58,6 +58,7 @@ class Gauges:
     # --- ticks and sweeps -------------------------------------------------------------------------------------------
 
     def tick(self, num_waiting: int, num_dispatched: int, oldest_wait_s: float) -> None:
+        self._metrics.count()
         self._metrics.queue_depth(num_waiting, num_dispatched)
         self._metrics.oldest_wait(oldest_wait_s)
         self._metrics.tenant_calls_queued(self._waiting)

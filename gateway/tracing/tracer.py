@@ -1,6 +1,7 @@
 """The tracer: which calls are traced, under whose span, and what their engines are told of it."""
 
 import random
+from binascii import hexlify
 from collections.abc import Callable, Mapping
 
 from opentelemetry.context import Context
@@ -19,7 +20,6 @@ from gateway.tracing.wire import Held
 
 _NO_PARENT = Context()
 _MAX_STATE_CHARS = 512
-_CONTEXT_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
 class OtlpTracer:
@@ -33,18 +33,23 @@ class OtlpTracer:
         self.outbox = Outbox(config, self._collector.send, count)
 
     def begin(self, headers: Mapping[str, str], route: str) -> "Trace":
-        parent = read_traceparent(headers.get("traceparent"))
+        sent = headers.get("traceparent")
+        parent = None if sent is None else read_traceparent(sent)
         if parent is None:
-            trace_id, state = random.randbytes(16), ""
+            trace_id, state, is_sampled = random.getrandbits(128).to_bytes(16), "", True
         else:
-            trace_id, state = bytes.fromhex(parent.trace_id), headers.get("tracestate", "")
+            trace_id, state, is_sampled = (
+                bytes.fromhex(parent.trace_id),
+                headers.get("tracestate", ""),
+                parent.is_sampled,
+            )
             if len(state) > _MAX_STATE_CHARS or not (state.isascii() and state.isprintable()):
                 state = ""
-        return Trace(self, trace_id, parent, state, is_sampled=self._samples(trace_id, parent, state, route))
+        if self._sampler is not DEFAULT_ON:  # which says just this, and is what nearly all have
+            is_sampled = self._samples(trace_id, parent, state, route)
+        return Trace(self, trace_id, parent, state, is_sampled)
 
     def _samples(self, trace_id: bytes, parent: TraceParent | None, state: str, route: str) -> bool:
-        if self._sampler is DEFAULT_ON:  # as nearly everywhere: it needs not be asked to know
-            return parent is None or parent.is_sampled
         context = _NO_PARENT if parent is None else _context(parent, state)
         operation = OPERATIONS.get(route, "chat")
         decision = self._sampler.should_sample(context, int.from_bytes(trace_id), operation, SpanKind.SERVER)
@@ -64,7 +69,7 @@ class Trace:
     __slots__ = ("_engine_ids", "_parent", "_span_id", "_state", "_trace_id", "_tracer", "is_sampled")
 
     def __init__(
-        self, tracer: OtlpTracer, trace_id: bytes, parent: TraceParent | None, state: str, *, is_sampled: bool
+        self, tracer: OtlpTracer, trace_id: bytes, parent: TraceParent | None, state: str, is_sampled: bool
     ) -> None:
         self.is_sampled = is_sampled
         self._tracer = tracer
@@ -79,16 +84,14 @@ class Trace:
         """In hex."""
         return self._trace_id.hex()
 
-    def onward(self, headers: EngineHeaders) -> EngineHeaders:
+    def onward(self) -> EngineHeaders:
         """Of a call that is not sampled, too: then the engine knows that it is not."""
         engine_id = _new_id()
         self._engine_ids.append(engine_id)
-        told = f"00-{self.trace_id}-{engine_id.hex()}-{'01' if self.is_sampled else '00'}".encode()
-        kept = [pair for pair in headers if pair[0] not in _CONTEXT_HEADERS]
-        kept.append((b"traceparent", told))
+        told = b"00-%b-%b-0%d" % (hexlify(self._trace_id), hexlify(engine_id), self.is_sampled)
         if self._state:
-            kept.append((b"tracestate", self._state.encode()))
-        return tuple(kept)
+            return ((b"traceparent", told), (b"tracestate", self._state.encode()))
+        return ((b"traceparent", told),)
 
     def ended(self, report: CallReport) -> None:
         parent_id = b"" if self._parent is None else bytes.fromhex(self._parent.span_id)
