@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.call_log import MAX_LINES_A_SECOND, CallLog
+from gateway.http import call_watch
 from gateway.logs import JsonLines, TextLines, escaped
 from tests.fakes.engine import FakeVllm, answers, resets
 from tests.http.gateways import RunningGateway, running_gateway, until
@@ -171,7 +172,8 @@ async def test_one_that_ends_badly_is_told_at_once_after_those_before_it() -> No
     assert times == sorted(times)
 
 
-async def test_what_ended_just_before_the_gateway_is_told() -> None:
+async def test_what_ended_just_before_the_gateway_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_watch, "_NOTED_S", 60.0)
     async with FakeVllm() as engine:
         async with told(engine, logs={"calls": "all"}) as (gateway, stream):
             for _ in range(3):

@@ -16,7 +16,7 @@ from gateway.http.exchange import Exchange
 from gateway.trace_context import read_traceparent
 
 _MAX_NOTED = 32
-"""Calls; to tell of so many takes a millisecond or less."""
+"""Calls: while they are told, others wait."""
 _NOTED_S = 0.05
 """How late a call is told at most."""
 
