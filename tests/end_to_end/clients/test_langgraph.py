@@ -1,6 +1,7 @@
 """LangGraph: a graph of a model and a tool, with a memory, on OpenAI's and on Anthropic's API."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
@@ -63,9 +64,13 @@ def agent(model: BaseChatModel) -> Any:
     return graph.compile(checkpointer=InMemorySaver())
 
 
+_TIMEOUTS_S = itertools.count(60.0)
+"""LangChain keeps a client for each URL and timeout, also a closed one; and ports come back."""
+
+
 @asynccontextmanager
 async def openai_model(front: Front, way: Way) -> AsyncIterator[BaseChatModel]:
-    model = ChatOpenAI(model="tiny", **front.openai(way))
+    model = ChatOpenAI(model="tiny", timeout=next(_TIMEOUTS_S), **front.openai(way))
     yield model
     model.root_client.close()
     await model.root_async_client.close()
@@ -73,7 +78,7 @@ async def openai_model(front: Front, way: Way) -> AsyncIterator[BaseChatModel]:
 
 @asynccontextmanager
 async def anthropic_model(front: Front, way: Way) -> AsyncIterator[BaseChatModel]:
-    model = ChatAnthropic(model_name="tiny", **front.anthropic(way))
+    model = ChatAnthropic(model_name="tiny", timeout=next(_TIMEOUTS_S), **front.anthropic(way))
     yield model
     model._client.close()  # it has no public one
     await model._async_client.close()
