@@ -7,13 +7,15 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gateway.call_log import MAX_LINES_A_SECOND, CallLog
+from gateway.call_report import CallReport
 from gateway.http import call_watch
-from gateway.logs import JsonLines, TextLines, escaped
+from gateway.logs import JsonLines, Lines, TextLines, escaped
 from tests.fakes.engine import FakeVllm, answers, resets
 from tests.http.gateways import RunningGateway, running_gateway, until
 
@@ -96,6 +98,33 @@ def test_a_traceback_forges_nothing_either(formatter: logging.Formatter) -> None
         assert "ValueError" in json.loads(first)["exception"]
     else:
         assert any("Traceback" in line for line in others)
+
+
+def test_lines_that_follow_at_once_are_written_together_and_none_is_kept_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    handler = Lines()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    monkeypatch.setattr(handler, "stream", SimpleNamespace(write=written.append, flush=lambda: None))
+    log = logging.getLogger("gateway.calls")
+    monkeypatch.setattr(log, "handlers", [handler])
+    monkeypatch.setattr(log, "propagate", False)
+    log.setLevel(logging.WARNING)
+    calls = CallLog(lambda: 1.0, is_complete=True)
+    well, failed = (report(code) for code in (None, "internal_error"))
+    try:
+        calls.write([(failed, None), (failed, None), (well, None)])  # the last of them has no line at this level
+        log.setLevel(logging.INFO)
+        calls.write([(well, None), (failed, None)])
+        handler.handle(record("another"))
+    finally:
+        log.setLevel(logging.NOTSET)
+    assert written == ["call failed\ncall failed\n", "call rejected\ncall failed\n", "another\n"]
+
+
+def report(code: str | None) -> CallReport:
+    return CallReport("request", CHAT, 1.0, 2.0, 2 * 10**9, None, None, 200, code, ())
 
 
 # --- calls ----------------------------------------------------------------------------------------------------------

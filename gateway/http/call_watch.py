@@ -1,7 +1,7 @@
 """Who looks at calls as they begin and end: a tracer, a log, both. Without either there is no watch at all.
 
 What is to be told of a call is noted when it ends, and told a moment later together with what others left: code that
-runs for a score of calls in a row costs a fraction of what it costs for each of them between other work. A call that
+runs for some thirty calls in a row costs less than for each of them between other work. A call that
 did not end well is told at once, with all that is noted by then.
 """
 
