@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._freed = freed
         self._lost = lost
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser
         self._transport: asyncio.Transport
         self._poll = select.poll()
         self._timer: asyncio.TimerHandle | None = None
@@ -114,6 +114,7 @@ class Connection(asyncio.Protocol):
     # --- the transport's calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._parser = httptools.HttpResponseParser(self)
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
@@ -155,6 +156,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
         self._ended(exc)
         self._lost(self)
+        del self._parser  # each refers to the other
 
     def pause_writing(self) -> None:
         self._is_write_paused = True

@@ -1,6 +1,7 @@
 """An answer on its way in: what has arrived of it and was not taken yet."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -50,8 +51,7 @@ class UpstreamResponse:
     async def __anext__(self) -> bytes:
         pieces = self._pieces
         while not pieces:
-            if self._error is not None:
-                raise self._error
+            self._raise_any_failure()
             if self._is_complete:
                 raise StopAsyncIteration
             await self._wait()
@@ -82,8 +82,7 @@ class UpstreamResponse:
     async def begun(self) -> None:
         """Until the status is here. Raises what `chunks` raises."""
         while not self.status:
-            if self._error is not None:
-                raise self._error
+            self._raise_any_failure()
             await self._wait()
 
     def keep(self, data: bytes) -> None:
@@ -99,6 +98,11 @@ class UpstreamResponse:
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _raise_any_failure(self) -> None:
+        if self._error is not None:
+            # A copy, since the traceback of what is raised refers to this answer, which refers to its error.
+            raise copy.copy(self._error) from self._error.__cause__
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

@@ -46,6 +46,7 @@ class ClientWatch:
         self._start.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # it keeps its cancellation, whose traceback leads back to here
         if self._has_left and self._task.uncancel() <= self._num_cancelling and kind is asyncio.CancelledError:
             raise ClientDisconnected("The client left.") from error
 

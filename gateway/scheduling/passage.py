@@ -114,4 +114,7 @@ class Passage:
         if error is not None:
             self._code = code_of(told if isinstance(told, errors.GatewayError) else error)
         if told is not None:
-            raise told from (None if isinstance(error, Refused) else error)
+            try:
+                raise told from (None if isinstance(error, Refused) else error)
+            finally:
+                del told  # whose traceback leads back to here

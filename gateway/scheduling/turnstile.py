@@ -40,6 +40,7 @@ class Turnstile:
             return await turn
         finally:
             del self._turns[call.call_id]
+            del turn  # it keeps its exception, whose traceback leads back to here
 
     def _carry_out(self, decision: Decision, now: float) -> None:
         match decision:

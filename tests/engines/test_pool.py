@@ -6,9 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from gateway.engines import pool
+from gateway.engines.origin import Origin
+from gateway.engines.upstream import Upstream
 from gateway.errors import EngineUnreachable, RequestUnsent
-from tests.engines.raw_engine import Peer, answering, then_waits
+from tests.engines.raw_engine import Peer, RawEngine, answering, then_waits
 from tests.engines.worlds import OK, world
+from tests.fakes.garbage import garbage
 
 
 @pytest.mark.parametrize("excess", [b"x", OK.replace(b"hello", b"wrong"), b"HTTP/1.1 100 Continue\r\n\r\n"])
@@ -105,3 +108,23 @@ async def test_closing_hangs_up_on_every_call() -> None:
             assert isinstance(failed, EngineUnreachable)  # not: a body that closing has ended
         with pytest.raises(RequestUnsent):
             await w.call()
+
+
+async def test_a_connection_leaves_nothing_to_the_collector() -> None:
+    async with world(answering(OK.replace(b"content", b"connection: close\r\ncontent"))) as w:
+        with garbage() as left:
+            await w.call()
+            await w.engine.peers[0].hung_up.wait()
+            await asyncio.sleep(0.01)
+    assert not left
+
+
+async def test_nor_does_one_that_is_refused() -> None:
+    async with RawEngine(answering(OK)) as engine:
+        upstream = Upstream(Origin.of(engine.url), 5.0, 5.0)
+    with garbage() as left:
+        for _ in range(3):
+            with pytest.raises(RequestUnsent):
+                await upstream.send("GET", b"/", [], b"")
+    await upstream.aclose()
+    assert not left

@@ -122,10 +122,24 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": RESPONSE,
-        "old": "                raise self._error\n            if self._is_complete:",
-        "new": "                raise StopAsyncIteration\n            if self._is_complete:",
+        "old": "            self._raise_any_failure()\n            if self._is_complete:",
+        "new": "            if self._is_complete or self._error is not None:",
         "why": "an answer that broke off ends as if complete",
         "tests": f"{ANSWERS} -k cut_off",
+    },
+    {
+        "file": RESPONSE,
+        "old": "raise copy.copy(self._error)",
+        "new": "raise self._error",
+        "why": "all of a call whose engine failed is kept until garbage is looked for",
+        "tests": "tests/http/test_garbage.py",
+    },
+    {
+        "file": CONNECTION,
+        "old": "        del self._parser  # each refers to the other\n",
+        "new": "",
+        "why": "connections that are closed are kept until garbage is looked for",
+        "tests": f"{REUSE} -k collector",
     },
     # --- which connection -------------------------------------------------------------------------------------------
     {
