@@ -212,6 +212,14 @@ class Scheduler:
         if not application.has_calls:
             self._policy.joined(call.application_id, application.view.weight)
         entry = Entry(call, CallView(arrived_at=call.arrived_at, predicted_cost=call.predicted_cost))
+        if call.model not in self._queues and self._tenants.has_room(call.tenant):
+            # Nobody waits for what it wants: most calls, most of the time.
+            rank = self._policy.rank(application.view, entry.view)
+            engine, _ = self._engine_for(call, rank)
+            if engine is not None:
+                self._entries[call.call_id] = entry
+                self._tenants.came(call.tenant)
+                return [self._send(entry, engine, rank, now)]
         application.waiting.add(call.call_id)
         decisions = self._make_room(application, entry)
         if not admission.has_memory(call, self._load, self._limits):
@@ -319,29 +327,37 @@ class Scheduler:
             if entry.call.deadline_at <= now:
                 decisions += self._refuse(entry.call, Refusal.QUEUE_TIMEOUT)
                 continue
-            serving = [engine for engine in self._engines.values() if engine.is_up and model in engine.models]
-            fit_for_it = fit_for(entry.call, serving)
-            open_to_it = [engine for engine in fit_for_it if engine.admits(entry.call, rank)]
-            if not open_to_it:
-                if len(fit_for_it) == len(serving) or len(aside) == MAX_ASIDE:
-                    break
-                # Others could take what comes after it, so it must not stand in the way.
-                aside.append((call_id, queue.lane_of(call_id)))
-                queue.move(call_id, ASIDE)
+            engine, is_particular = self._engine_for(entry.call, rank)
+            if engine is not None:
+                self._leave_queue(entry)
+                decisions.append(self._send(entry, engine, rank, now))
                 continue
-            engine = open_to_it[0]
-            if len(open_to_it) > 1:
-                engine = max(open_to_it, key=lambda e: (e.room(entry.call.application_id), e.name))
-            self._leave_queue(entry)
-            self._tenants.sent(entry.call.tenant)
-            engine.sent(entry.call, rank, now)
-            entry.engine = engine
-            self._applications[entry.call.application_id].dispatched.add(call_id)
-            self._move(entry, CallStatus.DISPATCHED)
-            decisions.append(Dispatch(call_id, engine.name, rank))
+            if not is_particular or len(aside) == MAX_ASIDE:
+                break
+            # Others could take what comes after it, so it must not stand in the way.
+            aside.append((call_id, queue.lane_of(call_id)))
+            queue.move(call_id, ASIDE)
         for call_id, lane in aside:
             queue.move(call_id, lane)
         return decisions
+
+    def _engine_for(self, call: Call, rank: float) -> tuple[EngineWindow | None, bool]:
+        """One that admits it, if any does; and whether some that serve its model were not asked."""
+        serving = [engine for engine in self._engines.values() if engine.is_up and call.model in engine.models]
+        fit_for_it = fit_for(call, serving)
+        open_to_it = [engine for engine in fit_for_it if engine.admits(call, rank)]
+        if len(open_to_it) > 1:
+            open_to_it = [max(open_to_it, key=lambda e: (e.room(call.application_id), e.name))]
+        return (open_to_it[0] if open_to_it else None), len(fit_for_it) < len(serving)
+
+    def _send(self, entry: Entry, engine: EngineWindow, rank: float, now: float) -> Dispatch:
+        call = entry.call
+        self._tenants.sent(call.tenant)
+        engine.sent(call, rank, now)
+        entry.engine = engine
+        self._applications[call.application_id].dispatched.add(call.call_id)
+        self._move(entry, CallStatus.DISPATCHED)
+        return Dispatch(call.call_id, engine.name, rank)
 
     def _give_room(self, tenant: str) -> None:
         """One of its calls has ended."""
