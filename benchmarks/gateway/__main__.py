@@ -3,7 +3,7 @@
     python -m benchmarks.gateway                  calls, bursts, latency: three rounds, about 20 minutes
     python -m benchmarks.gateway --quick          the same in about three minutes, of no worth but to try it
     python -m benchmarks.gateway --streams        500, 1,000 and 2,000 streams held open, about 12 minutes
-    python -m benchmarks.gateway --soak 1000000   ours alone, at most 8 minutes: is its memory flat?
+    python -m benchmarks.gateway --soak 1000000   ours alone, some twenty minutes: is its memory flat?
 
 Each writes its part of benchmarks/results/gateway.json and the tables of docs/speed.md. What is missing of the peers is
 installed once, under the user's cache folder (1.3 GB); nginx and redis-server must be there, and a C compiler.
