@@ -106,6 +106,8 @@ class Metrics:
         self._refusals = self._counter("refusals", "Calls that the gateway itself ended, by why.", "reason")
         for reason in Refusal:
             self._refusals.of(reason)
+        self._strangers = self._counter("unauthenticated_calls", "Calls refused for want of a valid API key.")
+        self._strangers.of()
         self._tokens = self._counter("tokens", "Of ended calls, as their engines counted them.", "direction")
         for direction in ("prompt", "completion"):
             self._tokens.of(direction)
@@ -239,6 +241,9 @@ class Metrics:
 
     def refused(self, refusal: Refusal) -> None:
         self._refusals.of(refusal).inc()
+
+    def unauthenticated(self) -> None:
+        self._strangers.of().inc()
 
     def tokens(self, prompt: int, completion: int) -> None:
         self._tokens.of("prompt").inc(prompt)

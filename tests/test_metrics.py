@@ -28,7 +28,7 @@ CONTRACT = """
     application_lateness_bound_kv_token_iterations tenant_service_kv_token_iterations_total backlogged_weight
     tenant_calls_queued engine_kv_capacity_tokens engine_calls engine_preemptions_total engine_mode store_up
     event_loop_lag_seconds build_info workers process_start_time_seconds process_resident_memory_bytes
-    process_cpu_seconds_total process_open_files process_max_files
+    process_cpu_seconds_total process_open_files process_max_files unauthenticated_calls_total spans_total
 """
 
 LABELS = {"policy", "application_kind", "outcome", "engine", "model", "tenant_class", "rule", "operation", "le"}

@@ -176,9 +176,13 @@ QUEUE = Row(
         Graph(
             "Refusals",
             "Calls that the gateway itself ended, by why. queue_full, shed: too much waits. queue_timeout: it waited "
-            "too long. quota_exceeded: one tenant's own limit. engine_unreachable: none serves that model.",
+            "too long. quota_exceeded: one tenant's own limit. engine_unreachable: none serves that model. No "
+            "valid key: a client with an old one, or a stranger who tries.",
             "reqps",
-            (Series(f"sum by (reason) (rate(justitia_refusals_total{OF}{RATE}))", "{{reason}}"),),
+            (
+                Series(f"sum by (reason) (rate(justitia_refusals_total{OF}{RATE}))", "{{reason}}"),
+                Series(f"sum(rate(justitia_unauthenticated_calls_total{OF}{RATE}))", "no valid key"),
+            ),
             is_stacked=True,
         ),
     ),
@@ -261,6 +265,13 @@ GATEWAY = Row(
                     "mean",
                 ),
             ),
+        ),
+        Graph(
+            "Spans of traces",
+            "Sent to the collector, or dropped because it did not take them in time: then traces have gaps, and calls "
+            "none.",
+            "ops",
+            (Series(f"sum by (result) (rate(justitia_spans_total{OF}{RATE}))", "{{result}}"),),
         ),
         Graph(
             "Processor, memory, files",

@@ -59,4 +59,4 @@ def create_http_app(
     app.add_middleware(ControlBodies)
     # Before the framework and not within it: calls need none of its layers, and each costs something.
     calls = Calls(dispatcher, keys, links, settings, metrics, watch)
-    return DataPath(app, calls, Direct(dispatcher, keys, links, settings))
+    return DataPath(app, calls, Direct(dispatcher, keys, links, settings), metrics)

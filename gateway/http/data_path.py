@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import ClientDisconnected, GatewayError
+from gateway.errors import AuthenticationFailed, ClientDisconnected, GatewayError
 from gateway.http.apis import APIS
 from gateway.http.calls import Calls
 from gateway.http.direct import Direct
 from gateway.http.errors import MethodNotAllowed, UnexpectedError
 from gateway.http.exchange import Exchange
 from gateway.identity.paths import read_path
+from gateway.metrics import Metrics
 
 _STORED_RESPONSE = re.compile(r"/v1/responses/[A-Za-z0-9_.:-]{1,256}(/cancel)?")
 """Ids as engines make them. Not `.` and `..`: `_route` refuses these."""
@@ -26,8 +27,9 @@ _STORED_RESPONSE = re.compile(r"/v1/responses/[A-Za-z0-9_.:-]{1,256}(/cancel)?")
 class DataPath:
     """ASGI; what is not its own goes on to `app`."""
 
-    def __init__(self, app: ASGIApp, calls: Calls, direct: Direct) -> None:
+    def __init__(self, app: ASGIApp, calls: Calls, direct: Direct, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
         self._calls = calls
         self._direct = direct
         self._call_ids = _call_ids()
@@ -47,6 +49,8 @@ class DataPath:
         except ClientDisconnected:
             return None  # nobody is there to be told
         except GatewayError as error:
+            if isinstance(error, AuthenticationFailed):
+                self._metrics.unauthenticated()
             await exchange.fail(error)
         except Exception:  # a fault of ours: the client gets an answer, the server's log the rest
             await exchange.fail(UnexpectedError())
