@@ -58,9 +58,23 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": SCHEDULER,
-        "old": "len(aside) == MAX_ASIDE:\n                    break",
-        "new": "len(aside) == MAX_ASIDE:\n                    queue.remove(call_id)\n                    continue",
+        "old": "len(aside) == MAX_ASIDE:\n                break",
+        "new": "len(aside) == MAX_ASIDE:\n                queue.remove(call_id)\n                continue",
         "why": "a call that does not fit is lost and the next slips past",
+        "tests": UNITS,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "if call.model not in self._queues and self._tenants",
+        "new": "if self._tenants",
+        "why": "a newcomer that fits slips past those that wait",
+        "tests": SCHEDULER_HISTORIES,
+    },
+    {
+        "file": SCHEDULER,
+        "old": "in self._queues and self._tenants.has_room(call.tenant):",
+        "new": "in self._queues:",
+        "why": "a tenant at its cap has more calls running where nobody waits",
         "tests": UNITS,
     },
     {

@@ -274,6 +274,20 @@ def test_deadlines_evict_those_that_wait_and_only_those() -> None:
     assert scheduler.num_dispatched == 1
 
 
+def test_deadlines_hold_though_many_with_others_came_and_left() -> None:
+    scheduler = make_scheduler(margin=1)
+    scheduler.handle(report(free=0), 0)
+    scheduler.handle(ranked("a", 1.0), 0)
+    for name, deadline in (("inside", 1e9), ("first", 10.0), ("second", 20.0)):
+        scheduler.handle(CallArrived(call(name, "a", deadline=deadline)), 0)
+    for i in range(200):
+        scheduler.handle(CallArrived(call(f"c{i}", "a", deadline=5.0)), 1)
+        scheduler.handle(CallEnded(f"c{i}", Outcome.CANCELLED), 1)
+    assert scheduler.handle(TimePassed(), 9) == []
+    assert scheduler.handle(TimePassed(), 10) == [End("first", Outcome.EVICTED, Refusal.QUEUE_TIMEOUT)]
+    assert scheduler.handle(TimePassed(), 20) == [End("second", Outcome.EVICTED, Refusal.QUEUE_TIMEOUT)]
+
+
 def test_draining_refuses_what_waits_and_what_comes_and_lets_the_rest_finish() -> None:
     scheduler = make_scheduler(margin=1)
     scheduler.handle(report(free=0), 0)
