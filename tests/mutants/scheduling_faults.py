@@ -68,7 +68,7 @@ FAULTS: list[dict[str, str]] = [
         "old": "if call.model not in self._queues and self._tenants",
         "new": "if self._tenants",
         "why": "a newcomer that fits slips past those that wait",
-        "tests": SCHEDULER_HISTORIES,
+        "tests": UNITS,
     },
     {
         "file": SCHEDULER,

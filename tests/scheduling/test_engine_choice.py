@@ -61,7 +61,8 @@ def test_so_many_are_passed_and_no_more(scheduler: Scheduler) -> None:
     sent = places(scheduler.handle(report("e1", free=0, waiting=9), 0))
     passed = places(scheduler.handle(report("e2", free=1000), 0))
     assert len(sent) == 1  # the margin
+    passed |= places(scheduler.handle(CallArrived(call("later", "z")), 0))
     assert passed == {}
     for number in range(1, 3):
         passed |= places(scheduler.handle(CallEnded(f"c{number}", Outcome.CANCELLED, None), 0))
-    assert passed == {"after": "e2"}
+    assert passed == {"after": "e2", "later": "e2"}
