@@ -17,7 +17,7 @@ run: setup ## Real engine, gateway and applications: fcfs beside justitia; then 
 	$(BIN)/justitia demo --keep
 
 test: setup ## All tests: real redis-server, real vLLM, real clients.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations 20 --durations-min 5
 
 check: setup ## Lint, types, import contracts, full coverage of the pure half.
 	bash deploy/check.sh

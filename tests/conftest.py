@@ -25,6 +25,10 @@ settings.register_profile(
 )
 settings.load_profile("justitia")
 
+# vLLM asks of each model in a process of its own, which takes a third of an engine's start, and remembers the answer
+# here. Tests that give engines a cache folder of their own would ask anew each time.
+os.environ.setdefault("VLLM_CACHE_ROOT", str(Path(__file__).parents[1] / ".pytest_cache" / "vllm"))
+
 
 @pytest.fixture(autouse=True)
 def _nothing_learnt(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
