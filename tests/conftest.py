@@ -25,8 +25,8 @@ settings.register_profile(
 )
 settings.load_profile("justitia")
 
-# vLLM asks of each model in a process of its own, which takes a third of an engine's start, and remembers the answer
-# here. Tests that give engines a cache folder of their own would ask anew each time.
+# vLLM asks of each model in a process of its own, which takes a good part of an engine's start, and remembers the
+# answer here. Tests that give engines a cache folder of their own would ask anew each time.
 os.environ.setdefault("VLLM_CACHE_ROOT", str(Path(__file__).parents[1] / ".pytest_cache" / "vllm"))
 
 

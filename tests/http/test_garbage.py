@@ -1,7 +1,7 @@
 """An ended call is gone with the last of its bytes.
 
-What refers to itself stays until Python looks for garbage among what has lived for long, which in a gateway at work is
-once in an hour or so: until then it would keep each call's body, its connections and what was read from it.
+What refers to itself stays until Python looks for garbage among what has lived for long, which it seldom does
+(`gateway.server`): until then it would keep each call's body, its connections and what was read from it.
 """
 
 import asyncio

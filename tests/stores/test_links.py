@@ -132,6 +132,7 @@ async def test_how_long_and_how_many_is_set(redis_url: str, prefix: str) -> None
         await links.aclose()
 
 
+@redis
 async def test_they_can_lie_in_a_cluster(redis_cluster: RedisServer) -> None:
     links = RedisLinks(redis_cluster.url, prefix="{test}", timeout_s=10)
     await links.note("acme", {A: "run-1", B: "run-2"})
