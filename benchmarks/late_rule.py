@@ -57,6 +57,8 @@ RULES: dict[str, LateRule] = {
     "attained x 1.5, slack 0.5": attained(0.5, 1.5),
 }
 
+WRONG_IN = ("exact", "noise 30 %", "8 largest / 100", "noise 30 %, 8 largest / 100", "kind mean")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,8 +81,8 @@ def study(seed: int) -> list[dict[str, Any]]:
     exact = costs.oracle(workload.applications)
     vtc = scenario.run("vtc", exact)
     rows = [row("vtc", "exact", seed, vtc, vtc), row("srjf", "exact", seed, scenario.run("srjf", exact), vtc)]
-    for prediction, predicted in PREDICTIONS.items():
-        predictions = predicted(workload.applications, recorded, seed)
+    for prediction in WRONG_IN:
+        predictions = PREDICTIONS[prediction](workload.applications, recorded, seed)
         for rule, late_rule in RULES.items():
             run = scenario.run("justitia", predictions, late_rule=late_rule)
             rows.append(row(rule, prediction, seed, run, vtc))
