@@ -78,6 +78,11 @@ class TrainedPredictor:
             mean = await mean_cost(kind) or self.means.of_all()
         return Prediction(self._default_cost, "default") if mean is None else Prediction(mean, "mean")
 
+    async def again(self, first: Prediction, kind: str, mean_cost: MeanCost) -> Prediction:
+        if self.artifact is None or first.basis is None:
+            return await self._mean(kind, mean_cost)
+        return said_by(self.artifact, first.basis)
+
     def refine(self, first: Prediction, progress: Progress) -> Prediction:
         if self.artifact is None or first.basis is None:
             return first

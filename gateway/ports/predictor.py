@@ -58,6 +58,11 @@ class CostPredictor(Protocol):
         """Raises what `mean_cost` raises, if it has to ask."""
         ...
 
+    async def again(self, first: Prediction, kind: str, mean_cost: MeanCost) -> Prediction:
+        """What it says by now of an application of which it knew no better than a mean, or nothing. Raises what
+        `mean_cost` raises, if it has to ask."""
+        ...
+
     def refine(self, first: Prediction, progress: Progress) -> Prediction:
         """Knowing how far it has come since `first`; `first` itself where nothing is to be learnt from that."""
         ...

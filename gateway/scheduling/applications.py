@@ -23,6 +23,7 @@ from gateway.ports import (
     ClosedApplication,
     CostPredictor,
     FirstCall,
+    MeanCost,
     Prediction,
     Snapshot,
     Standing,
@@ -294,10 +295,14 @@ class Applications:
             reading = await self._link.ask_even_if_down("restore", lambda: self._store.restore(VirtualTime(0.0)))
             if not self._link.is_up or reading < before:
                 await self._recover(lost_memory=reading < before)
+            mean_cost = _asking_once(self._mean_cost)
             for local in list(self._known.values()):
                 if local.unsent_service:
                     await self._send_charge(local)
-                await self._refine(local)
+                if local.course.is_guess:
+                    await self._predict_again(local, mean_cost)
+                else:
+                    await self._refine(local)
             now = self._now()
             live = [i for i, local in self._known.items() if local.num_calls]
             if live:
@@ -332,6 +337,13 @@ class Applications:
             return
         local.unsent_service -= amount
         self._placed(local, standing)
+
+    async def _predict_again(self, local: LocalApplication, mean_cost: MeanCost) -> None:
+        """By what has been learnt since. One that came when nothing was known, and waits, would otherwise stand behind
+        everybody who comes when more is."""
+        now = await self._predictor.again(local.course.first, local.record.kind, mean_cost)
+        if is_worth_revising(now.cost, local.record.predicted_cost) and not local.is_settling:
+            await self._revise(local, now.cost)
 
     async def _refine(self, local: LocalApplication) -> None:
         """Its cost as it looks by now, into the order if that is worth it."""
@@ -412,3 +424,15 @@ class Applications:
             )
             backlogged = tuple(r.application_id for r in records if r.virtual_finish_time > self.virtual_time)
             return Snapshot(self.virtual_time, backlogged, tuple(records))
+
+
+def _asking_once(mean_cost: MeanCost) -> MeanCost:
+    """Of every kind."""
+    known: dict[str, KvTokenTime | None] = {}
+
+    async def asked(kind: str) -> KvTokenTime | None:
+        if kind not in known:
+            known[kind] = await mean_cost(kind)
+        return known[kind]
+
+    return asked

@@ -48,14 +48,14 @@ class Course:
         return progress
 
     @property
+    def is_guess(self) -> bool:
+        """It goes by a mean, or by nothing at all, and none of its calls has ended."""
+        return self.first.predictor in ("mean", "default") and not self._num_ended
+
+    @property
     def awaits_first_call(self) -> bool:
         """Declared ahead of its calls, and not with a cost: what is predicted goes by its kind alone."""
-        return (
-            self.first.predictor in ("mean", "default")
-            and self.first.basis is None
-            and not self._open
-            and not self._num_ended
-        )
+        return self.is_guess and self.first.basis is None and not self._open
 
     @property
     def kept(self) -> tuple[Progress, ...]:

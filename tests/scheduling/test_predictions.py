@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.identity import DEFAULT_KIND
+from gateway.ports import ApplicationRecord
 from tests.fakes.world import Client, World
 
 
@@ -58,6 +59,13 @@ async def ended(world: World, client: Client, service: float) -> None:
 async def closed(world: World) -> None:
     await world.pass_time(61)
     await world.sweep()
+
+
+async def stored(world: World, application: str) -> ApplicationRecord:
+    standing = await world.store.get(world.identity(application).root)
+    assert standing is not None
+    record: ApplicationRecord = standing.application
+    return record
 
 
 def finish_time(client: Client) -> float:
@@ -147,6 +155,58 @@ async def test_declared_ahead_with_a_cost_that_stands() -> None:
     await world.dispatcher.desk.declare(world.identity("a"), weight=None, expected_cost=300.0)
     assert finish_time(await started(world, "a")) == 300
     assert script.asked == []
+
+
+async def test_who_came_when_nothing_was_known_and_waits_follows_what_is_learnt() -> None:
+    world = await ready(None)
+    waits = await started(world, "waits")
+    assert finish_time(waits) == 1000  # the default
+    other = await started(world, "other")
+    await ended(world, other, 20.0)
+    assert (await stored(world, "waits")).predicted_cost == 1000
+    await closed(world)
+    await world.sweep()
+    assert (await stored(world, "waits")).predicted_cost == 20
+    assert (await stored(world, "waits")).virtual_finish_time < finish_time(await started(world, "newcomer"))
+
+
+async def test_a_model_that_was_trained_since_is_asked_about_those_who_wait() -> None:
+    world = await ready(None)
+    one = await started(world, "a", text="what is asked")
+    world.predictor.artifact = script = Scripted()
+    await world.sweep()
+    assert (await stored(world, "a")).predicted_cost == pytest.approx(5000)
+    assert script.asked[0].lengths[0] == pytest.approx(math.log1p(len("what is asked")))
+    # Once a call has ended, that tells more.
+    script.cost = 80_000.0
+    await started(world, "a")
+    await ended(world, one, 300.0)
+    await world.sweep()
+    assert (await stored(world, "a")).predicted_cost == pytest.approx(5000)
+
+
+async def test_of_each_kind_the_store_is_asked_once_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await ready(None)
+    for name in "abc":
+        await started(world, name)
+    asked, mean_cost = [], world.store.mean_cost
+
+    async def counted(kind: str) -> Any:
+        asked.append(kind)
+        return await mean_cost(kind)
+
+    monkeypatch.setattr(world.store, "mean_cost", counted)
+    await world.sweep()
+    assert asked == ["k"]
+
+
+async def test_what_was_declared_does_not_follow_means() -> None:
+    world = await ready(None)
+    await started(world, "declared", declared_cost=77.0)
+    await ended(world, await started(world, "other"), 1.0)
+    await closed(world)
+    await world.sweep()
+    assert (await stored(world, "declared")).predicted_cost == 77
 
 
 async def test_a_store_that_is_away_does_not_keep_it_from_predicting() -> None:
