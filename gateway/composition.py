@@ -26,7 +26,6 @@ from gateway.http.operations import gateway_version
 from gateway.identity import Keys, KindRegistry
 from gateway.identity.classes import TenantClasses
 from gateway.key_place import make_key_watch
-from gateway.key_watch import KeyWatch
 from gateway.learning.learning import Learning
 from gateway.learning.trained import Artifact, Toolkit, TrainedPredictor, UnusableArtifact
 from gateway.learning.training import TrainingProcess
@@ -64,9 +63,9 @@ class Gateway:
     """Set when the dispatcher's own tasks broke down: the process cannot serve and should end."""
 
 
-def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
-    """`watch`: of the keys, if it was made and perhaps started already. Raises ValueError for an unusable Redis URL."""
-    watch = watch or make_key_watch(settings)
+def compose(settings: Settings) -> Gateway:
+    """Raises ValueError for an unusable Redis URL."""
+    watch = make_key_watch(settings)
     kinds = KindRegistry()
     metrics = Metrics(settings.scheduling.policy, kinds)
     metrics.build(gateway_version())
@@ -110,18 +109,9 @@ def compose(settings: Settings, watch: KeyWatch | None = None) -> Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             if call_watch is not None:
                 call_watch.tell()
-            if tracer is not None:
-                await tracer.aclose()
-            await learning.aclose()
-            for engine in engines:
-                await engine.aclose()
-            await links.aclose()
-            if ledger is not None:
-                await ledger.aclose()
-            if sums is not None:
-                await sums.aclose()
-            await store.aclose()
-            await watch.aclose()
+            for part in (tracer, learning, *engines, links, ledger, sums, store, watch):
+                if part is not None:
+                    await part.aclose()
 
     overview = OverviewDesk(dispatcher.insides(), now, settings.applications.max_listed)
     app = create_http_app(
