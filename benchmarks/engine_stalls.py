@@ -41,7 +41,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 engine = RunningEngine(Path(folder), *SMALL, *flags)
                 try:
-                    row = {"round": number, "executor": executor, **asyncio.run(measure(engine))}
+                    row = {"round": number, "executor": executor, **asyncio.run(measure(engine.ready()))}
                 finally:
                     engine.stop()
             rows.append({**row, "stolen_share": stolen.share()})

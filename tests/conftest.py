@@ -39,6 +39,9 @@ def _nothing_learnt(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 
 _NUMBERS = count()
 
+Engines = dict[str, RunningEngine]
+"""By the name of its fixture."""
+
 
 class RedisServer:
     """A redis-server of this test run: unix socket, temporary folder, nothing written to disk."""
@@ -133,15 +136,51 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
-    """One patched engine with little memory for the whole run (about half a minute to start). Mark tests `engine`."""
+def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Those that tests of this run ask for, started at once: most of a start keeps one core busy, and no more."""
     if importlib.util.find_spec("vllm") is None:
         if os.environ.get("CI"):
             pytest.fail("vLLM is missing: in CI that is a failure, not a reason to skip")
         pytest.skip("vLLM is not installed")
-    running = RunningEngine(tmp_path_factory.mktemp("engine"), *SMALL)
-    yield running
-    running.stop()
+    asked_for = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    started = {
+        name: make(tmp_path_factory.mktemp(name))
+        for name, make in (("engine", patched_engine), ("stock_engine", unpatched_engine))
+        if name in asked_for
+    }
+    try:
+        yield {name: running.ready() for name, running in started.items()}
+    finally:
+        for running in started.values():
+            running.stop()
+
+
+@pytest.fixture(scope="session")
+def engine(engines: Engines) -> RunningEngine:
+    """One patched engine with little memory for the whole run (a minute to start). Mark tests `engine`."""
+    return engines["engine"]
+
+
+@pytest.fixture(scope="session")
+def stock_engine(engines: Engines) -> RunningEngine:
+    """The same without our patch, with vLLM's own priorities."""
+    return engines["stock_engine"]
+
+
+def patched_engine(folder: Path) -> RunningEngine:
+    return RunningEngine(folder, *SMALL)
+
+
+def unpatched_engine(folder: Path) -> RunningEngine:
+    model = ensure_tiny_model(folder / "tiny")
+    return RunningEngine(
+        folder,
+        *("--served-model-name", "tiny", "--load-format", "dummy", "--enforce-eager", "--block-size", "32"),
+        *SMALL,
+        module=("vllm.entrypoints.openai.api_server", "--model", str(model), "--scheduling-policy", "priority"),
+        # With its development routes it tells its policy.
+        variables={"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,16 @@ _STOP_TIMEOUT_S = 30.0
 
 
 class RunningEngine:
-    """`justitia engine tiny` in a process of its own, or another `module` that takes vLLM's flags."""
+    """`justitia engine tiny` in a process of its own, or another `module` that takes vLLM's flags. It begins to start
+    when it is made; `ready` waits for it."""
 
-    def __init__(self, folder: Path, *flags: str, module: Sequence[str] = ("gateway.engine_command", "tiny")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        module: Sequence[str] = ("gateway.engine_command", "tiny"),
+        variables: Mapping[str, str] = {},
+    ) -> None:
         self.trace_path = folder / "trace.jsonl"
         self._cache = folder / "cache"
         self._log_path = folder / "engine.log"
@@ -41,6 +48,7 @@ class RunningEngine:
             "JUSTITIA_ENGINE_TRACE": str(self.trace_path),
             # Responses can be continued, read and cancelled; it keeps them for good, which a test's engine may.
             "VLLM_ENABLE_RESPONSES_API_STORE": "1",
+            **variables,
         }
         command = [
             sys.executable,
@@ -60,9 +68,12 @@ class RunningEngine:
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
+
+    def ready(self) -> "RunningEngine":
         if not self._ready.wait(_START_TIMEOUT_S) or self._process.poll() is not None:
             self.stop()
             raise AssertionError(f"the engine did not start:\n{self.log()[-4000:]}")
+        return self
 
     def _read_log(self) -> None:
         assert self._process.stdout is not None
