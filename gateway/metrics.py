@@ -106,7 +106,7 @@ class Metrics:
         self._refusals = self._counter("refusals", "Calls that the gateway itself ended, by why.", "reason")
         for reason in Refusal:
             self._refusals.of(reason)
-        self._strangers = self._counter("unauthenticated_calls", "Calls refused for want of a valid API key.")
+        self._strangers = self._counter("unauthenticated_calls", "Requests refused for want of a valid API key.")
         self._strangers.of()
         self._tokens = self._counter("tokens", "Of ended calls, as their engines counted them.", "direction")
         for direction in ("prompt", "completion"):

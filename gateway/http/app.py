@@ -6,9 +6,11 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from gateway.errors import GatewayError
+from gateway.errors import AuthenticationFailed, GatewayError
 from gateway.http.applications import applications_router
 from gateway.http.call_watch import CallWatch
 from gateway.http.calls import Calls
@@ -46,12 +48,17 @@ def create_http_app(
     watch: CallWatch | None = None,
     lifespan: Lifespan | None = None,
 ) -> ASGIApp:
+    def counted(request: Request, error: Exception) -> Response:
+        metrics.unauthenticated()
+        return answer_gateway_error(request, error)
+
     app = FastAPI(title="Justitia Gateway", version=gateway_version(), lifespan=lifespan)
     app.include_router(applications_router(dispatcher.desk, keys, links))
     app.include_router(tenants_router(dispatcher, keys))
     app.include_router(operations_router(dispatcher, metrics))
     app.include_router(overview_router(overview, keys, settings, gateway_version()))
     app.include_router(console_router())
+    app.add_exception_handler(AuthenticationFailed, counted)
     app.add_exception_handler(GatewayError, answer_gateway_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_validation_error)
