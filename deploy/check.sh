@@ -9,8 +9,10 @@ bin=.venv/bin
 "$bin/mypy"
 "$bin/lint-imports"
 
-# The pure half: every branch, by the fast tests alone; long histories and adversaries come with `make test`.
+# The pure half: every branch, by the fast tests alone and few examples; long histories, adversaries and many come with
+# `make test`.
 export COVERAGE_FILE="${TMPDIR:-/tmp}/justitia-coverage"
 "$bin/coverage" run -m pytest tests/fairness tests/identity tests/learning/test_watch.py tests/scheduling \
-  --ignore tests/fairness/test_delay.py --ignore tests/fairness/test_delay_in_memory.py -m "not redis and not engine"
+  --ignore tests/fairness/test_delay.py --ignore tests/fairness/test_delay_in_memory.py -m "not redis and not engine" \
+  --hypothesis-profile covering
 "$bin/coverage" report --fail-under=100 --show-missing

@@ -18,11 +18,13 @@ from redis import Redis
 from gateway.tiny_model import ensure_tiny_model
 from tests.fakes.running_engine import SMALL, RunningEngine
 
-# The same examples at every run: a red test is red for everybody. `mutants` only wants to know whether a test fails.
+# The same examples at every run: a red test is red for everybody. `mutants` only wants to know whether a test fails,
+# `covering` whether every branch is taken at all.
 settings.register_profile("justitia", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
     "mutants", settings.get_profile("justitia"), phases=[Phase.explicit, Phase.generate], database=None
 )
+settings.register_profile("covering", settings.get_profile("justitia"), max_examples=20)
 settings.load_profile("justitia")
 
 # vLLM asks of each model in a process of its own, which takes a good part of an engine's start, and remembers the
