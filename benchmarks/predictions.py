@@ -7,10 +7,11 @@ import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
+from benchmarks.gittins import by_kind
 from gateway.fairness.units import KvTokenTime
 from gateway.learning.examples import of_recorded, predictor_progress
 from gateway.ports import Progress
@@ -98,19 +99,36 @@ whole recording, the application itself included."""
 REFINED = "predictor, refined"
 """First as `predictor`, then anew as its calls end, wherever the gateway finds that worth it."""
 REFINED_WITHOUT_WORDS = "predictor without words, refined"
+GITTINS = "kind, Gittins"
+"""What the kind and the service attained tell, anew with every call (`benchmarks.gittins`)."""
+
+
+class Refinable(Protocol):
+    """What is known of one application: at its first call, and further on."""
+
+    @property
+    def cost(self) -> KvTokenTime: ...
+
+    def refined(self, progress: Progress) -> KvTokenTime: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Refining:
-    without_words: bool = False
+    known: Callable[[tuple[RecordedApplication, ...]], Mapping[RecordedApplication, Refinable]]
+    """From the recording."""
     worth_revising: float = WORTH_REVISING
     """How many times more or less a cost must be than the one in force."""
 
 
+REFINED_AT: Mapping[str, Refining] = MappingProxyType(
+    {REFINED: Refining(trained)}
+    | {f"{REFINED} at {factor:g}x": Refining(trained, worth_revising=factor) for factor in (1.0, 1.1, 2.0, 4.0)}
+)
+
 REFINING: Mapping[str, Refining] = MappingProxyType(
     {
-        REFINED: Refining(),
-        REFINED_WITHOUT_WORDS: Refining(without_words=True),
-        **{f"{REFINED} at {factor:g}x": Refining(worth_revising=factor) for factor in (1.0, 1.1, 2.0, 4.0)},
+        **REFINED_AT,
+        REFINED_WITHOUT_WORDS: Refining(partial(trained, without_words=True)),
+        GITTINS: Refining(by_kind, worth_revising=1.0),
     }
 )

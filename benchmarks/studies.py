@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.predictions import REFINED, REFINED_WITHOUT_WORDS, REFINING
+from benchmarks.predictions import GITTINS, REFINED, REFINED_AT, REFINED_WITHOUT_WORDS
 from benchmarks.report import written
 from benchmarks.study import AS_HELD, Case, Study, Variant, carried_out
 from benchmarks.workloads import Recipe
@@ -21,6 +21,7 @@ from gateway.workloads.workload import Workload
 
 RESULTS = Path(__file__).parent / "results"
 
+HALF_POOL = EngineShape(kv_blocks=230)
 MEDIUM_POOL = EngineShape(kv_blocks=1024)
 LARGE_POOL = EngineShape(kv_blocks=2812)
 SHARING_POOL = EngineShape(kv_blocks=2812, has_prefix_caching=True)
@@ -92,12 +93,14 @@ STUDIES = (
             Variant("justitia, global mean", "justitia", "global mean"),
             Variant("justitia, kind mean", "justitia", "kind mean"),
             Variant("justitia, kind median", "justitia", "kind median"),
+            Variant("justitia, kind, Gittins", "justitia", GITTINS),
             Variant("justitia, predictor", "justitia", "predictor"),
             Variant("justitia, predictor, refined", "justitia", REFINED),
             Variant("justitia, no words", "justitia", "predictor without words"),
             Variant("justitia, no words, refined", "justitia", REFINED_WITHOUT_WORDS),
             Variant("justitia, its kind unseen", "justitia", "predictor, its kind unseen"),
             Variant("srjf, kind mean", "srjf", "kind mean"),
+            Variant("srjf, kind, Gittins", "srjf", GITTINS),
             Variant("srjf, predictor", "srjf", "predictor"),
             Variant("srjf, predictor, refined", "srjf", REFINED),
         ),
@@ -108,11 +111,7 @@ STUDIES = (
         (Case("suite", Recipe("suite")),),
         (
             Variant("justitia, not refined", "justitia", "predictor"),
-            *(
-                Variant(f"justitia, {name.removeprefix('predictor, ')}", "justitia", name)
-                for name, refining in REFINING.items()
-                if not refining.without_words
-            ),
+            *(Variant(f"justitia, {name.removeprefix('predictor, ')}", "justitia", name) for name in REFINED_AT),
         ),
     ),
     Study(
@@ -139,6 +138,27 @@ STUDIES = (
         "With merging of documents in the suite, half of its large applications, and six times the memory.",
         (Case("suite with doc_merge", Recipe("suite with doc_merge"), LARGE_POOL),),
         SEVEN,
+    ),
+    Study(
+        "passing",
+        "Calls that go past one whose memory is not there, for so many iterations.",
+        (
+            Case("suite", Recipe("suite")),
+            Case("half the memory", Recipe("suite"), HALF_POOL),
+            Case("suite, at once", Recipe("suite", at_once=True)),
+            Case("suite with doc_merge", Recipe("suite with doc_merge"), LARGE_POOL),
+        ),
+        (
+            Variant("vtc", "vtc"),
+            Variant("justitia", "justitia"),
+            *(
+                Variant(f"justitia, passing for {count}", "justitia", passing_iterations=count)
+                for count in (32, 128, 512)
+            ),
+            Variant("justitia, passing always", "justitia", passing_iterations=10**9),
+            Variant("srjf, passing for 128", "srjf", passing_iterations=128),
+            Variant("vtc, passing for 128", "vtc", passing_iterations=128),
+        ),
     ),
     Study(
         "patterns",

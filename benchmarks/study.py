@@ -6,10 +6,10 @@ Within a case and seed all variants have the same work, and are compared there; 
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from benchmarks.predictions import PREDICTIONS, REFINING, trained
+from benchmarks.predictions import PREDICTIONS, REFINING
 from benchmarks.workloads import Recipe, as_possible, drawn, have_recordings
 from gateway.demo.surroundings import StolenTime, machine, versions
 from gateway.fairness.policies import PolicyName
@@ -38,6 +38,8 @@ class Variant:
     policy: PolicyName
     prediction: str = "exact"
     charging: Charging = as_measured
+    passing_iterations: int = 0
+    """For how long calls may go past one that does not fit (`engine_patch.passing`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,10 @@ def _described(case: Case) -> dict[str, Any]:
 
 def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
     workload, recorded = drawn(as_possible(case.recipe), seed)
-    scenario = Scenario(workload, case.shape, STEP)
+    scenarios = {
+        passing: Scenario(workload, replace(case.shape, passing_iterations=passing), STEP)
+        for passing in {variant.passing_iterations for variant in study.variants}
+    }
     fingerprint = workload.fingerprint
     followed = spread_by(oracle(workload.applications), _FOLLOWED)
     first: Run | None = None
@@ -100,14 +105,14 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
             assert first is not None
             predicted: Sequence[float] = [completion.service for completion in first.completions]
         elif variant.prediction in REFINING:
-            known = trained(tuple(recorded), without_words=REFINING[variant.prediction].without_words)
+            known = REFINING[variant.prediction].known(tuple(recorded))
             said = [known[application] for application in workload.applications]
             predicted = [one.cost for one in said]
             refine = lambda number, progress, said=said: said[number].refined(progress)  # noqa: E731
         else:
             predicted = PREDICTIONS[variant.prediction](workload.applications, recorded, seed)
         began = time.perf_counter()
-        run = scenario.run(
+        run = scenarios[variant.passing_iterations].run(
             variant.policy,
             predicted,
             charging=variant.charging,

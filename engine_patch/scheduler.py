@@ -15,6 +15,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from engine_patch import compat, rpc
 from engine_patch.ledger import Ledger
+from engine_patch.passing import Passing, passing_iterations
 from engine_patch.ranks import priority_of, split_session
 from engine_patch.trace import TRACE_VARIABLE, Trace
 
@@ -29,6 +30,7 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]  # vLLM is untype
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._failed_hooks: set[str] = set()
+        self.passing: Passing | None = None
         if self.is_toy:
             self.justitia = Ledger(self)
             return
@@ -37,9 +39,15 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]  # vLLM is untype
             logger.warning(
                 "Justitia: ranks are ignored without --scheduling-policy priority; only the account is kept."
             )
+        self.let_pass(passing_iterations(os.environ))
         trace_path = os.environ.get(TRACE_VARIABLE)
         self.justitia = Ledger(self, Trace(Path(trace_path)) if trace_path else None)
         rpc.install()
+
+    def let_pass(self, most_iterations: int) -> None:
+        """For so many iterations after one was refused for want of memory; 0: never."""
+        by_rank = self.policy.value == "priority"
+        self.passing = Passing(self, most_iterations) if most_iterations and by_rank else None
 
     def add_request(self, request: Any) -> None:
         # A bare int among tuples cannot be compared and would bring the engine down: this is outside the guard, and
@@ -50,7 +58,13 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]  # vLLM is untype
         super().add_request(request)
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        output = super().schedule(*args, **kwargs)
+        if self.passing is None:
+            output = super().schedule(*args, **kwargs)
+        else:
+            self._guarded("pass", self.passing.before)
+            num_preempted = self.justitia.num_preemptions
+            output = super().schedule(*args, **kwargs)
+            self._guarded("passed", self.passing.after, self._had_room(output, num_preempted))
         self._guarded("schedule", self.justitia.scheduled, output)
         return output
 
@@ -61,11 +75,25 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]  # vLLM is untype
     def _connector_finished(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         # Every request that ends passes here once, aborted ones included, before its blocks are freed.
         self._guarded("finish", self.justitia.finished, request)
+        if self.passing is not None:
+            self.passing.ended(request)
         return super()._connector_finished(request, *args, **kwargs)
 
-    def _guarded(self, hook: str, note: Callable[[Any], None], argument: Any) -> None:
+    def _had_room(self, output: Any, num_preempted: int) -> bool:
+        """Whether the scheduling just done would have admitted another, had there been memory for it. (One that
+        preempts admits nobody.)"""
+        scheduler: Any = self
+        # Newer than the oldest vLLM that is supported.
+        most_active: Any = getattr(scheduler, "max_num_active_reqs", scheduler.max_num_running_reqs)
+        return bool(
+            self.justitia.num_preemptions == num_preempted
+            and output.total_num_scheduled_tokens < scheduler.max_num_scheduled_tokens
+            and len(self.running) < most_active
+        )
+
+    def _guarded(self, hook: str, note: Callable[..., None], *arguments: Any) -> None:
         try:
-            note(argument)
+            note(*arguments)
         except Exception:
             self.justitia.num_hook_failures += 1
             if hook not in self._failed_hooks:

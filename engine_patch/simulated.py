@@ -62,8 +62,10 @@ class SimulatedEngine:
         max_num_seqs: int,
         token_budget: int,
         has_prefix_caching: bool,
+        passing_iterations: int = 0,
     ) -> None:
-        """`num_blocks` can all be held: the null block is added. `config`: from `load_config`."""
+        """`num_blocks` can all be held: the null block is added. `config`: from `load_config`. `passing_iterations`:
+        as in `engine_patch.passing`."""
         self._block_size = block_size
         self._has_prefix_caching = has_prefix_caching
         scheduler: Any = toy_scheduler(
@@ -75,6 +77,7 @@ class SimulatedEngine:
             token_budget=token_budget,
             has_prefix_caching=has_prefix_caching,
         )
+        scheduler.let_pass(passing_iterations)
         self._scheduler = scheduler
         self._step: SchedulerOutput | None = None
         self._silent: set[str] = set()

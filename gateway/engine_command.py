@@ -32,6 +32,8 @@ VLLM_CPU_KVCACHE_SPACE says otherwise.
 Environment:
   JUSTITIA_ENGINE_TOKEN   the token that /justitia/… asks for; without it these routes answer this machine only
   JUSTITIA_ENGINE_TRACE   a file for the scheduler's decisions, one JSON line each; for experiments
+  JUSTITIA_PASSING_ITERATIONS
+                          for how many iterations calls may go past one whose memory is not there (default 0: never)
 
 Examples:
   justitia engine tiny --port 8000

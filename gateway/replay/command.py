@@ -25,6 +25,7 @@ _SAMPLE_SIZE = 200
 _MOMENTS_IN_WINDOW = 100
 _FOLLOWED = 12
 """Applications whose service over time is drawn."""
+_PASSING_HELP = "let calls go past one that does not fit, for so many iterations (default: never)"
 
 _EXAMPLE = """examples:
   justitia replay                                               a made-up sample, seconds
@@ -51,6 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add("--block-size", type=positive_int, default=16, metavar="T", help="tokens of a block (default: 16)")
     add("--max-seqs", type=positive_int, default=256, metavar="N", help="sequences that run at once (default: 256)")
     add("--prefix-caching", action="store_true", help="share the KV blocks of common prefixes (default: off)")
+    add("--passing", type=positive_int, default=0, metavar="N", help=_PASSING_HELP)
     add("--step-time", choices=tuple(PRESETS), default="a100-7b", help="what a step costs (default: a100-7b)")
     add("--seed", type=int, default=1, metavar="K", help="of the choice, the sample and the arrivals (default: 1)")
     add("--costs", choices=(*PREDICTORS, "predictor"), default="oracle", help="what is predicted (default: oracle)")
@@ -107,7 +109,13 @@ def _predicted(
 
 
 def _shape(args: argparse.Namespace) -> EngineShape:
-    return EngineShape(args.kv_blocks, args.block_size, args.max_seqs, has_prefix_caching=args.prefix_caching)
+    return EngineShape(
+        args.kv_blocks,
+        args.block_size,
+        args.max_seqs,
+        has_prefix_caching=args.prefix_caching,
+        passing_iterations=args.passing,
+    )
 
 
 def _workload(args: argparse.Namespace) -> tuple[list[RecordedApplication], Workload]:

@@ -41,6 +41,8 @@ class EngineShape:
     token_budget: int = 2048
     """vLLM's `max_num_batched_tokens` for a server."""
     has_prefix_caching: bool = False
+    passing_iterations: int = 0
+    """Our patch's own: for how long calls may go past one that does not fit (`engine_patch.passing`)."""
 
     @property
     def kv_tokens(self) -> int:
@@ -118,6 +120,7 @@ def _engine_maker(shape: EngineShape) -> tuple[Callable[[], EngineModel], int]:
             max_num_seqs=shape.max_num_seqs,
             token_budget=shape.token_budget,
             has_prefix_caching=shape.has_prefix_caching,
+            passing_iterations=shape.passing_iterations,
         )
         return engine
 
