@@ -178,6 +178,8 @@ def unpatched_engine(folder: Path) -> RunningEngine:
     return RunningEngine(
         folder,
         *("--served-model-name", "tiny", "--load-format", "dummy", "--enforce-eager", "--block-size", "32"),
+        # In one process, as `justitia engine tiny` is: a start imports vLLM once less.
+        *("--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor"),
         *SMALL,
         module=("vllm.entrypoints.openai.api_server", "--model", str(model), "--scheduling-policy", "priority"),
         # With its development routes it tells its policy.

@@ -178,7 +178,7 @@ def _positive(exchange: Exchange, name: str, wanted: str) -> float | None:
     if text is None:
         return None
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)  # 1_0 is a number to Python alone
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:  # NaN is not

@@ -80,7 +80,7 @@ class TrainedPredictor:
 
     async def again(self, first: Prediction, kind: str, mean_cost: MeanCost) -> Prediction:
         if self.artifact is None or first.basis is None:
-            return await self._mean(kind, mean_cost)
+            return replace(await self._mean(kind, mean_cost), basis=first.basis)
         return said_by(self.artifact, first.basis)
 
     def refine(self, first: Prediction, progress: Progress) -> Prediction:

@@ -341,9 +341,13 @@ class Applications:
     async def _predict_again(self, local: LocalApplication, mean_cost: MeanCost) -> None:
         """By what has been learnt since. One that came when nothing was known, and waits, would otherwise stand behind
         everybody who comes when more is."""
-        now = await self._predictor.again(local.course.first, local.record.kind, mean_cost)
-        if is_worth_revising(now.cost, local.record.predicted_cost) and not local.is_settling:
-            await self._revise(local, now.cost)
+        course = local.course
+        known = await self._predictor.again(course.first, local.record.kind, mean_cost)
+        if course is not local.course or not course.is_guess or local.is_settling:  # while the store was asked
+            return
+        course.first = known
+        if is_worth_revising(known.cost, local.record.predicted_cost):
+            await self._revise(local, known.cost)
 
     async def _refine(self, local: LocalApplication) -> None:
         """Its cost as it looks by now, into the order if that is worth it."""

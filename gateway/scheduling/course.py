@@ -16,7 +16,7 @@ KEPT_AFTER = frozenset((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
 class Course:
     def __init__(self, first: Prediction) -> None:
         self.first = first
-        """When its first call came: what errors are measured by."""
+        """Before any of its calls had ended: what errors are measured by."""
         self._open: dict[str, Tokens] = {}
         self._num_ended = 0
         self._kept: dict[int, Progress] = {}

@@ -89,7 +89,7 @@ async def test_an_unknown_model(gateway: RunningGateway) -> None:
     assert (answer.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
 
 
-@pytest.mark.parametrize("cost", ["x", "-1", "0", "nan", "inf", "1e999"])
+@pytest.mark.parametrize("cost", ["x", "-1", "0", "nan", "inf", "1e999", "1_0"])
 async def test_a_declared_cost_that_is_none(gateway: RunningGateway, cost: str) -> None:
     answer = await gateway.post(CHAT, ASK, headers={"X-Justitia-Expected-Cost": cost})
     assert (answer.status_code, error_of(answer.content)["param"]) == (400, "X-Justitia-Expected-Cost")

@@ -190,7 +190,8 @@ async def _nothing_is_left(gateway: ListeningGateway, num_tasks: int) -> None:
 
 
 def check(path: str, status: int, content: bytes) -> None:
-    assert status < 500, content
+    """A deadline that was asked for may pass: that is an answer, and no failure of ours."""
+    assert status < 500 or (status == 503 and b'"queue_timeout"' in content), content
     if status >= 400:
         answer = json.loads(content)
         assert set(answer["error"]) == {"message", "type", "param", "code"}

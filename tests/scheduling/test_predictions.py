@@ -1,5 +1,6 @@
 """What the dispatcher makes of predictions: asked once, refined as calls end, kept when the application closes."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -176,12 +177,51 @@ async def test_a_model_that_was_trained_since_is_asked_about_those_who_wait() ->
     world.predictor.artifact = script = Scripted()
     await world.sweep()
     assert (await stored(world, "a")).predicted_cost == pytest.approx(5000)
-    assert script.asked[0].lengths[0] == pytest.approx(math.log1p(len("what is asked")))
-    # Once a call has ended, that tells more.
+    [asked] = script.asked
+    assert asked.lengths[0] == pytest.approx(math.log1p(len("what is asked")))
+    # Once: it has the model's word then, which is what it is kept with.
     script.cost = 80_000.0
-    await started(world, "a")
-    await ended(world, one, 300.0)
     await world.sweep()
+    assert len(script.asked) == 1
+    await ended(world, one, 300.0)
+    await closed(world)
+    [kept] = world.closed
+    assert (kept.predictor, kept.predicted_cost) == (script.version, pytest.approx(5000))
+
+
+async def test_what_its_own_calls_have_told_is_not_forgotten_for_a_mean() -> None:
+    world = await ready(None)
+    one = await started(world, "a")
+    await started(world, "a")
+    await ended(world, one, 3000.0)
+    await ended(world, await started(world, "other"), 20.0)
+    await closed(world)
+    await world.sweep()
+    assert (await stored(world, "a")).predicted_cost == 1000
+    assert (await stored(world, "a")).service == 3000
+
+
+async def test_a_first_call_that_comes_while_the_store_is_asked_is_what_it_goes_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await ready(None)
+    await world.dispatcher.desk.declare(world.identity("a"), weight=None, expected_cost=None)
+    answers, mean_cost, asked = asyncio.Event(), world.store.mean_cost, []
+
+    async def slow_at_first(kind: str) -> Any:
+        asked.append(kind)
+        if len(asked) == 1:
+            await answers.wait()
+        return await mean_cost(kind)
+
+    monkeypatch.setattr(world.store, "mean_cost", slow_at_first)
+    sweep = asyncio.create_task(world.sweep())
+    await world.settle()
+    assert asked == ["k"]
+    world.predictor.artifact = Scripted()
+    await started(world, "a", text="what is asked")
+    answers.set()
+    await sweep
     assert (await stored(world, "a")).predicted_cost == pytest.approx(5000)
 
 
