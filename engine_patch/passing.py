@@ -34,7 +34,7 @@ def passing_iterations(environment: Mapping[str, str]) -> int:
 
 
 class Passing:
-    """`before` and `after` stand around one scheduling."""
+    """`before` comes before a scheduling, `restore` after it, and then `note_refusal`, with what it has shown."""
 
     def __init__(self, scheduler: Any, most_iterations: int) -> None:
         self.num_passed = 0
@@ -68,16 +68,19 @@ class Passing:
         if self._passers:
             _order_anew(queue)
 
-    def after(self, had_room: bool) -> None:
-        """`had_room`: for another call, but for memory."""
-        queue = self._scheduler.waiting
+    def restore(self) -> None:
+        """Everybody's own rank."""
         passers, self._passers = self._passers, []
+        self._refused = None
         for request, priority in passers:
             request.priority = priority
             self.num_passed += request.status == RequestStatus.RUNNING
         if passers:
-            _order_anew(queue)
-        self._refused = None
+            _order_anew(self._scheduler.waiting)
+
+    def note_refusal(self, had_room: bool) -> None:
+        """`had_room`: for another call, but for memory."""
+        queue = self._scheduler.waiting
         if queue and had_room:
             self._refused = first = queue.peek_request()
             self._free_blocks = self._num_free_blocks()

@@ -64,7 +64,8 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]  # vLLM is untype
             self._guarded("pass", self.passing.before)
             num_preempted = self.justitia.num_preemptions
             output = super().schedule(*args, **kwargs)
-            self._guarded("passed", self.passing.after, self._had_room(output, num_preempted))
+            self._guarded("restore", self.passing.restore)
+            self._guarded("refusal", self._note_refusal, self.passing, output, num_preempted)
         self._guarded("schedule", self.justitia.scheduled, output)
         return output
 
@@ -76,16 +77,16 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]  # vLLM is untype
         # Every request that ends passes here once, aborted ones included, before its blocks are freed.
         self._guarded("finish", self.justitia.finished, request)
         if self.passing is not None:
-            self.passing.ended(request)
+            self._guarded("forget", self.passing.ended, request)
         return super()._connector_finished(request, *args, **kwargs)
 
-    def _had_room(self, output: Any, num_preempted: int) -> bool:
-        """Whether the scheduling just done would have admitted another, had there been memory for it. (One that
-        preempts admits nobody.)"""
+    def _note_refusal(self, passing: Passing, output: Any, num_preempted: int) -> None:
+        """Whoever is first in order now waits for memory, if the scheduling just done would have admitted another, had
+        there been memory for it. (One that preempts admits nobody.)"""
         scheduler: Any = self
         # Newer than the oldest vLLM that is supported.
         most_active: Any = getattr(scheduler, "max_num_active_reqs", scheduler.max_num_running_reqs)
-        return bool(
+        passing.note_refusal(
             self.justitia.num_preemptions == num_preempted
             and output.total_num_scheduled_tokens < scheduler.max_num_scheduled_tokens
             and len(self.running) < most_active

@@ -164,6 +164,25 @@ def test_a_new_rank_holds_for_who_has_passed(make_scheduler: MakeScheduler) -> N
     assert small.priority == (9, "small")
 
 
+@pytest.mark.parametrize("broken", ["_num_blocks", "restore", "note_refusal", "ended"])
+def test_where_it_fails_the_engine_goes_on(
+    make_scheduler: MakeScheduler, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    from engine_patch.passing import Passing
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("as the test wants it")
+
+    monkeypatch.setattr(Passing, broken, fails)
+    scheduler = scheduler_that_lets_pass(make_scheduler, 50)
+    add(scheduler, "runs", 1, blocks=6, max_tokens=8)
+    add(scheduler, "first", 2, blocks=8)
+    add(scheduler, "small", 3, blocks=2)
+    step(scheduler, 30)
+    assert not scheduler.requests
+    assert scheduler.justitia.num_hook_failures > 0
+
+
 def test_without_priorities_nobody_passes(make_scheduler: MakeScheduler) -> None:
     scheduler = scheduler_that_lets_pass(make_scheduler, 50)
     assert scheduler.passing is not None

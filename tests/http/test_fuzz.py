@@ -215,7 +215,7 @@ def test_any_body_of_any_api_is_answered(served: Served, path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(path for path, api in APIS.items() if api.takes_turn))
 def test_a_usual_body_with_anything_in_it_is_answered(served: Served, path: str) -> None:
-    @settings(FUZZ, max_examples=150)
+    @settings(FUZZ, max_examples=100)
     @given(near_misses(), st.lists(numbers, max_size=1))
     def fuzz(body: dict[str, Any], headers: list[tuple[str, bytes]]) -> None:
         status, _, content = served.ask("POST", path, headers, json.dumps(body).encode())
