@@ -124,6 +124,7 @@ class Ledger:
             "num_waiting": num_waiting,
             "waiting_calls": self._waiting_calls(),
             "preemptions": self.num_preemptions,
+            "passed": scheduler.passing.num_passed if scheduler.passing is not None else 0,
             "hook_failures": self.num_hook_failures,
             "finished": finished,
             "first_sequence": self.finished_ring.first,

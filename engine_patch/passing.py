@@ -19,7 +19,7 @@ from vllm.v1.request import RequestStatus
 PASSING_VARIABLE = "JUSTITIA_PASSING_ITERATIONS"
 
 MAX_LOOKED_AT = 4
-"""Of those behind the first: a gateway has no more waiting inside."""
+"""Of those behind the first: as many as one gateway usually has waiting inside."""
 
 _BEFORE_ALL = 2**63
 """Ranks are smaller."""

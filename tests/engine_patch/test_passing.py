@@ -46,34 +46,27 @@ def step(scheduler: Any, count: int = 1) -> None:
         step(scheduler)
 
 
-def blocked(scheduler: Any) -> tuple[Any, Any, Any]:
-    """One that runs and leaves three blocks, the first in order, who needs eight, and one behind who needs two."""
-    return (
-        add(scheduler, "runs", 1, blocks=7, max_tokens=1),
-        add(scheduler, "first", 2, blocks=8),
-        add(scheduler, "small", 3, blocks=2),
-    )
+def blocked(scheduler: Any, *, runs_for: int = 20) -> tuple[Any, Any]:
+    """One that runs and leaves four blocks; then the first in order, which needs eight, and one behind: two."""
+    add(scheduler, "runs", 1, blocks=6, max_tokens=runs_for)
+    return add(scheduler, "first", 2, blocks=8), add(scheduler, "small", 3, blocks=2)
 
 
 def test_without_it_the_first_that_does_not_fit_blocks_those_behind(make_scheduler: MakeScheduler) -> None:
     scheduler = scheduler_that_lets_pass(make_scheduler, 0)
-    add(scheduler, "runs", 1, blocks=6, max_tokens=20)
-    add(scheduler, "first", 2, blocks=8)
-    add(scheduler, "small", 3, blocks=2)
+    blocked(scheduler)
     step(scheduler, 5)
     assert running(scheduler) == ["runs"]
 
 
 def test_one_that_fits_goes_past_and_keeps_its_own_place(make_scheduler: MakeScheduler) -> None:
     scheduler = scheduler_that_lets_pass(make_scheduler, 50)
-    add(scheduler, "runs", 1, blocks=6, max_tokens=20)
-    first = add(scheduler, "first", 2, blocks=8)
-    small = add(scheduler, "small", 3, blocks=2)
+    first, small = blocked(scheduler)
     step(scheduler)
     assert running(scheduler) == ["runs"]  # nobody was refused before
     step(scheduler)
     assert running(scheduler) == ["runs", "small"]
-    assert scheduler.passing.num_passed == 1
+    assert scheduler.justitia.state(0)["passed"] == scheduler.passing.num_passed == 1
     assert (first.priority, small.priority) == ((2, "first"), (3, "small"))
     assert scheduler.waiting.peek_request() is first
 
@@ -121,7 +114,7 @@ def test_after_so_many_iterations_nobody_passes_any_more(make_scheduler: MakeSch
 
 def test_what_falls_free_is_the_firsts(make_scheduler: MakeScheduler) -> None:
     scheduler = scheduler_that_lets_pass(make_scheduler, 50)
-    _, first, small = blocked(scheduler)
+    first, small = blocked(scheduler, runs_for=1)
     step(scheduler)  # ends the one that runs; the first was refused
     step(scheduler)
     assert running(scheduler) == ["first", "small"]
@@ -154,9 +147,7 @@ def test_a_better_one_that_comes_meanwhile_is_the_first_then(make_scheduler: Mak
 
 def test_a_new_rank_holds_for_who_has_passed(make_scheduler: MakeScheduler) -> None:
     scheduler = scheduler_that_lets_pass(make_scheduler, 50)
-    add(scheduler, "runs", 1, blocks=6, max_tokens=20)
-    add(scheduler, "first", 2, blocks=8)
-    small = add(scheduler, "small", 3, blocks=2)
+    _, small = blocked(scheduler)
     step(scheduler)
     assert scheduler.justitia.rerank({"small": 9}) == 1
     step(scheduler)
@@ -175,9 +166,7 @@ def test_where_it_fails_the_engine_goes_on(
 
     monkeypatch.setattr(Passing, broken, fails)
     scheduler = scheduler_that_lets_pass(make_scheduler, 50)
-    add(scheduler, "runs", 1, blocks=6, max_tokens=8)
-    add(scheduler, "first", 2, blocks=8)
-    add(scheduler, "small", 3, blocks=2)
+    blocked(scheduler, runs_for=8)
     step(scheduler, 30)
     assert not scheduler.requests
     assert scheduler.justitia.num_hook_failures > 0
