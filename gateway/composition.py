@@ -19,6 +19,7 @@ from gateway.call_log import CallLog
 from gateway.call_report import Tracer
 from gateway.clock import SteadyClock
 from gateway.engines.vllm import VllmEngine
+from gateway.fairness.shares import SharesName
 from gateway.fairness.units import KvTokenTime
 from gateway.http.app import create_http_app
 from gateway.http.call_watch import CallWatch
@@ -69,7 +70,7 @@ def compose(settings: Settings) -> Gateway:
     kinds = KindRegistry()
     metrics = Metrics(settings.scheduling.policy, kinds)
     metrics.build(gateway_version())
-    store = make_store(settings.store)
+    store = make_store(settings.store, settings.scheduling.shares)
     engines = [VllmEngine(url, settings.engines) for url in settings.engines.urls]
     now = SteadyClock().now
     toolkit = make_toolkit()
@@ -146,15 +147,16 @@ def make_call_watch(
     return CallWatch(tracer, call_log, now, lambda tenant: classes.of(keys.terms_of(tenant).weight))
 
 
-def make_store(settings: StoreSettings) -> StateStore:
+def make_store(settings: StoreSettings, shares: SharesName) -> StateStore:
     if settings.redis_url is None:
-        return MemoryStore()
+        return MemoryStore(shares)
     return RedisStore(
         settings.redis_url,
         prefix=f"{{{settings.prefix}}}",
         timeout_s=settings.timeout_s,
         application_ttl_s=settings.application_ttl_s,
         clock_ttl_s=settings.clock_ttl_s,
+        shares=shares,
     )
 
 

@@ -30,6 +30,7 @@ from pydantic_settings import (
 )
 
 from gateway.fairness.policies import PolicyName
+from gateway.fairness.shares import SharesName
 from gateway.fairness.virtual_clock import MAX_WEIGHT
 from gateway.identity.classes import MAX_CLASSES
 from gateway.identity.names import is_safe_tenant
@@ -118,6 +119,10 @@ class StoreSettings(Group):
 
 class SchedulingSettings(Group):
     policy: PolicyName = Field("justitia", description="Order of calls.")
+    shares: SharesName = Field(
+        "application",
+        description="Who has a share: each application, or each tenant, however many applications it hands in.",
+    )
     dispatch_margin_calls: int = Field(
         4, ge=1, le=1024, description="Calls of this gateway that wait inside an engine whose memory is full."
     )

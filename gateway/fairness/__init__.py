@@ -66,6 +66,8 @@ from gateway.fairness.policies import (
     PolicyName,
     policy_named,
 )
+from gateway.fairness.shares import SHARES_NAMES, ApplicationClock, Shares, SharesName, shares_named
+from gateway.fairness.tenant_clock import TenantClock
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
 from gateway.fairness.virtual_clock import MAX_COST, MAX_WEIGHT, UnknownApplication, VirtualClock
 
@@ -73,7 +75,9 @@ __all__ = [
     "MAX_COST",
     "MAX_WEIGHT",
     "POLICY_NAMES",
+    "SHARES_NAMES",
     "UNIT_WEIGHT",
+    "ApplicationClock",
     "ApplicationId",
     "ApplicationView",
     "CallView",
@@ -82,6 +86,9 @@ __all__ = [
     "KvTokenTime",
     "Policy",
     "PolicyName",
+    "Shares",
+    "SharesName",
+    "TenantClock",
     "Tokens",
     "UnknownApplication",
     "VirtualClock",
@@ -94,5 +101,6 @@ __all__ = [
     "policy_named",
     "remaining_cost",
     "settled_call_cost",
+    "shares_named",
     "token_cost",
 ]

@@ -46,7 +46,7 @@ class UnknownApplication(KeyError):
 
 
 @dataclass(slots=True)
-class _Tag:
+class Tag:
     """One application's place in virtual time. Known while it is open or backlogged."""
 
     start: VirtualTime
@@ -61,7 +61,7 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self._virtual_time = VirtualTime(0.0)
-        self._tags: dict[ApplicationId, _Tag] = {}
+        self._tags: dict[ApplicationId, Tag] = {}
         self._departures: list[tuple[VirtualTime, ApplicationId]] = []
         """A heap by (F, id) with one live entry for each backlogged application, and stale ones among them."""
         self._num_backlogged = 0
@@ -110,11 +110,11 @@ class VirtualClock:
         An id that comes back while its closed episode is unfinished in GPS starts where that one ends (S = old F), so
         closing and re-opening gains nothing. It counts once in the weight sum, with its new weight.
         """
-        _check_cost(cost)
-        _check_weight(weight)
+        check_cost(cost)
+        check_weight(weight)
         tag = self._tags.get(application_id)
         if tag is None:
-            tag = self._tags[application_id] = _Tag(self._virtual_time, self._virtual_time, weight)
+            tag = self._tags[application_id] = Tag(self._virtual_time, self._virtual_time, weight)
         elif tag.is_open:
             return tag.finish
         else:
@@ -140,14 +140,17 @@ class VirtualClock:
 
     def revise(self, application_id: ApplicationId, cost: KvTokenTime) -> VirtualTime:
         """A new total cost: F = S + cost / weight. F may fall behind V: then GPS has served the application in full."""
-        _check_cost(cost)
-        return self._settle(application_id, self._opened(application_id), cost)
+        check_cost(cost)
+        tag = self._opened(application_id)
+        if tag.finish == _finish_time(tag, cost):
+            return tag.finish
+        return self._settle(application_id, tag, cost)
 
     def close(self, application_id: ApplicationId, cost: KvTokenTime | None = None) -> VirtualTime:
         """It is finished; settled at `cost` if given. Forgotten at once, or, if backlogged, when V reaches its F."""
         tag = self._opened(application_id)
         if cost is not None:
-            _check_cost(cost)
+            check_cost(cost)
             self._settle(application_id, tag, cost)
         tag.is_open = False
         if not tag.is_backlogged:
@@ -162,21 +165,21 @@ class VirtualClock:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _known(self, application_id: ApplicationId) -> _Tag:
+    def _known(self, application_id: ApplicationId) -> Tag:
         tag = self._tags.get(application_id)
         if tag is None:
             raise UnknownApplication(application_id)
         return tag
 
-    def _opened(self, application_id: ApplicationId) -> _Tag:
+    def _opened(self, application_id: ApplicationId) -> Tag:
         tag = self._known(application_id)
         if not tag.is_open:
             raise UnknownApplication(application_id)
         return tag
 
-    def _settle(self, application_id: ApplicationId, tag: _Tag, cost: KvTokenTime) -> VirtualTime:
+    def _settle(self, application_id: ApplicationId, tag: Tag, cost: KvTokenTime) -> VirtualTime:
         """Set F and join or leave the backlogged as F > V says."""
-        tag.finish = VirtualTime(tag.start + float(cost) * 1000 / tag.weight)
+        tag.finish = _finish_time(tag, cost)
         was_backlogged, tag.is_backlogged = tag.is_backlogged, tag.finish > self._virtual_time
         joined = int(tag.is_backlogged) - int(was_backlogged)
         self._num_backlogged += joined
@@ -218,7 +221,11 @@ class VirtualClock:
             heapq.heapify(self._departures)
 
 
-def _check_cost(cost: KvTokenTime) -> None:
+def _finish_time(tag: Tag, cost: KvTokenTime) -> VirtualTime:
+    return VirtualTime(tag.start + float(cost) * 1000 / tag.weight)
+
+
+def check_cost(cost: KvTokenTime) -> None:
     if not 0 <= cost <= MAX_COST:  # also refuses NaN
         raise ValueError(f"cost must lie between 0 and {MAX_COST:g}, got {cost!r}")
 
@@ -228,6 +235,6 @@ def _check_finite(name: str, value: float) -> None:
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
 
 
-def _check_weight(weight: Weight) -> None:
+def check_weight(weight: Weight) -> None:
     if not (isinstance(weight, int) and 1 <= weight <= MAX_WEIGHT):
         raise ValueError(f"weight must be a whole number of thousandths between 1 and {MAX_WEIGHT}, got {weight!r}")

@@ -1,9 +1,9 @@
 """Applications and their virtual clock."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
+from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.values import value
 
 
@@ -17,6 +17,8 @@ class Arrival:
     cost: KvTokenTime
     weight: Weight
     parent: ApplicationId | None = None
+    tenant_weight: Weight = UNIT_WEIGHT
+    """Of the tenant among tenants, where they have the shares."""
 
 
 @value
@@ -35,6 +37,8 @@ class ApplicationRecord:
     virtual_finish_time: VirtualTime
     arrived_at: float
     last_seen_at: float
+    due: KvTokenTime = KvTokenTime(0.0)
+    """What it would have had by then if the ideal server had served it."""
 
 
 @value
@@ -47,7 +51,9 @@ class Standing:
 
 @value
 class Snapshot:
-    """The shared state: the clock, who is unfinished in GPS (in order of finish time, ties by id), and who is open."""
+    """The shared state: the clock, who is unfinished in GPS (in order of finish time, ties by id), and who is open.
+
+    Where tenants have the shares, of the unfinished those that are open: of a closed one only its tenant knows."""
 
     virtual_time: VirtualTime
     backlogged: tuple[ApplicationId, ...]
@@ -114,6 +120,11 @@ class StateStore(Protocol):
         ...
 
     async def get(self, application_id: ApplicationId) -> Standing | None: ...
+
+    async def finish_times(self, application_ids: Collection[ApplicationId]) -> Mapping[ApplicationId, VirtualTime]:
+        """F as it stands now, of those that are open. Where tenants have the shares, a tenant's other applications can
+        have moved it since the last standing; where applications have them, nothing but their own events does."""
+        ...
 
     async def snapshot(self, limit: int) -> Snapshot: ...
 

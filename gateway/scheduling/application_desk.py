@@ -47,7 +47,8 @@ class ApplicationDesk:
         """Opened if it is not open; what was said when it was opened stays. Where tenants have keys, a weight above
         the tenant's counts as the tenant's: nobody takes a larger share than they were given by asking for it."""
         cost = None if expected_cost is None else KvTokenTime(expected_cost)
-        arrival = arrival_of(identity, self._kinds, cost, self._weight(identity.tenant, weight))
+        of_tenant = self._terms_of(identity.tenant).weight
+        arrival = arrival_of(identity, self._kinds, cost, self._weight(of_tenant, weight), of_tenant)
         first_call = FirstCall(arrival.kind, arrival.tenant, "", Tokens(0), None)
         local = await self._applications.open(arrival, first_call, cost is not None)
         return await self.describe(local.record.application_id)
@@ -89,8 +90,7 @@ class ApplicationDesk:
             completion_tokens=Tokens(local.completion_tokens if local is not None else 0),
         )
 
-    def _weight(self, tenant: str, declared: int | None) -> Weight:
-        of_tenant = self._terms_of(tenant).weight
+    def _weight(self, of_tenant: Weight, declared: int | None) -> Weight:
         if declared is None:
             return of_tenant
         return Weight(min(declared, of_tenant) if self._caps_weights() else declared)
@@ -114,7 +114,9 @@ def first_call_of(request: CallRequest, kind: str, prompt_tokens: Tokens) -> Fir
     )
 
 
-def arrival_of(identity: Identity, kinds: KindRegistry, cost: KvTokenTime | None, weight: Weight) -> Arrival:
+def arrival_of(
+    identity: Identity, kinds: KindRegistry, cost: KvTokenTime | None, weight: Weight, tenant_weight: Weight
+) -> Arrival:
     """Children are charged to their root. Kinds are what clients say, so they are bounded here."""
     return Arrival(
         application_id=identity.root,
@@ -123,4 +125,5 @@ def arrival_of(identity: Identity, kinds: KindRegistry, cost: KvTokenTime | None
         cost=KvTokenTime(0.0) if cost is None else cost,
         weight=weight,
         parent=identity.parent if identity.root == identity.application_id else None,
+        tenant_weight=tenant_weight,
     )

@@ -8,13 +8,14 @@ entered anew, which is a no-op in a store that kept its memory and repairs one t
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from gateway.errors import ApplicationClosed, ApplicationNotFound, StoreUnavailable
 from gateway.fairness.cost import remaining_cost
+from gateway.fairness.shares import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime
 from gateway.metrics import Metrics
 from gateway.ports import (
@@ -32,6 +33,7 @@ from gateway.ports import (
 from gateway.scheduling.course import Course, is_worth_revising
 from gateway.scheduling.local_application import LocalApplication, provisional_record
 from gateway.scheduling.store_link import StoreLink
+from gateway.scheduling.tenant_order import TenantOrder
 from gateway.settings import ApplicationSettings
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Applications:
         metrics: Metrics,
         now: Callable[[], float],
         *,
+        shares: SharesName = "application",
         on_ranked: Callable[[LocalApplication], None],
         on_forgotten: Callable[[ApplicationId], None],
         on_closed: Callable[[ClosedApplication, Prediction], None],
@@ -73,6 +76,7 @@ class Applications:
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._recently_closed: dict[ApplicationId, None] = {}
         self._link = StoreLink(metrics, now)
+        self._order = TenantOrder(self._live_of, self._finish_times, self._moved) if shares == "tenant" else None
         self.virtual_time = VirtualTime(0.0)
 
     def get(self, application_id: ApplicationId) -> LocalApplication | None:
@@ -142,6 +146,7 @@ class Applications:
                 prediction = Prediction(record.predicted_cost, "elsewhere")
             local = LocalApplication(record, Course(prediction), now, first_arrival_at=now, last_end_at=now)
             self._known[arrival.application_id] = local
+        local.tenant_weight = arrival.tenant_weight
         local.asked_at, local.is_provisional = now, is_provisional
         self._recently_closed.pop(arrival.application_id, None)
         self._placed(local, standing)
@@ -172,12 +177,33 @@ class Applications:
         local.record = standing.application
         if self._known.get(standing.application.application_id) is local:  # not forgotten while the store was asked
             self._on_ranked(local)
+        self._changed(local)
+
+    # --- tenants with shares ----------------------------------------------------------------------------------------
+
+    def _changed(self, local: LocalApplication) -> None:
+        if self._order is not None:
+            self._order.changed(local.record.tenant)
+
+    def _live_of(self, tenants: Collection[str]) -> list[ApplicationId]:
+        return [i for i, local in self._known.items() if local.num_calls and local.record.tenant in tenants]
+
+    async def _finish_times(self, application_ids: Collection[ApplicationId]) -> Mapping[ApplicationId, VirtualTime]:
+        return await self._link.ask("finish_times", lambda: self._store.finish_times(application_ids))
+
+    def _moved(self, application_id: ApplicationId, finish_time: VirtualTime) -> None:
+        local = self._known.get(application_id)
+        if local is not None and finish_time != local.record.virtual_finish_time:
+            local.record = replace(local.record, virtual_finish_time=finish_time)
+            self._on_ranked(local)
 
     # --- calls of an application ------------------------------------------------------------------------------------
 
     def call_began(self, local: LocalApplication, call_id: str, prompt_tokens: Tokens, *, is_final: bool) -> None:
         if local.num_calls == 0 and local.is_closing:
             local.is_closing = False
+        if local.num_calls == 0:
+            self._changed(local)  # nobody has asked where it stands while it had none
         local.num_calls += 1
         local.course.call_began(call_id, prompt_tokens)
         local.is_closing = local.is_closing or is_final
@@ -248,6 +274,7 @@ class Applications:
         except StoreUnavailable:
             # It stays in the store until its idle time has passed there; its unsent charge is lost with it.
             measured = local.service
+        self._changed(local)
         self._count_closed(local, measured)
         local.is_settling = False
         local.settled.set()
@@ -305,6 +332,8 @@ class Applications:
                     await self._refine(local)
             now = self._now()
             live = [i for i, local in self._known.items() if local.num_calls]
+            for application_id in live:
+                self._changed(self._known[application_id])
             if live:
                 await self._link.ask("touch", lambda: self._store.touch(live, now))
             idle_before = now - self._settings.idle_close_s
@@ -374,6 +403,7 @@ class Applications:
             cost=remaining_cost(record.predicted_cost, record.service),
             weight=record.weight,
             parent=record.parent,
+            tenant_weight=local.tenant_weight,
         )
         # An idle one is no younger for it: stores that come and go must not keep applications open.
         seen_at = self._now() if local.num_calls else local.asked_at

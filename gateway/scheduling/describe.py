@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gateway.fairness.cost import remaining_cost
-from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime
+from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens
 from gateway.ports import ApplicationRecord, Snapshot
 from gateway.scheduling.model import ApplicationDescription
 from gateway.values import value
@@ -64,7 +64,6 @@ def describe_all(
     return tuple(descriptions)
 
 
-def lag(record: ApplicationRecord, virtual_time: VirtualTime) -> float:
+def lag(record: ApplicationRecord) -> float:
     """GPS service minus real service (token·iterations); what runs now counts when it has ended."""
-    in_gps = max(0.0, min(virtual_time, record.virtual_finish_time) - record.virtual_start)
-    return in_gps * record.weight / UNIT_WEIGHT - record.service
+    return record.due - record.service

@@ -110,12 +110,14 @@ class Dispatcher:
             settings.applications,
             metrics,
             now,
+            shares=scheduling.shares,
             on_ranked=self._ranked,
             on_forgotten=lambda application_id: self._turnstile.tell(ApplicationForgotten(application_id)),
             on_closed=on_closed,
         )
         gateway_id = uuid4().hex[:12]
-        self._gauges = Gauges(metrics, TenantClasses(settings.tenants.classes), terms_of, self._feeds)
+        classes = TenantClasses(settings.tenants.classes)
+        self._gauges = Gauges(metrics, classes, terms_of, self._feeds, scheduling.shares)
         metrics.queue_limit(scheduling.max_queued_calls)
         self._feeds |= {
             engine.name: EngineFeed(
@@ -206,7 +208,8 @@ class Dispatcher:
             return known
         if identity.kind == DEFAULT_KIND:
             identity = replace(identity, kind=self._shapes.kind_of(request.shape, identity.root))
-        arrival = arrival_of(identity, self._kinds, declared, self._terms_of(identity.tenant).weight)
+        weight = self._terms_of(identity.tenant).weight
+        arrival = arrival_of(identity, self._kinds, declared, weight, weight)
         first_call = first_call_of(request, arrival.kind, expected.prompt_tokens)
         if known is not None:
             await self._applications.first_call_came(known, replace(first_call, kind=known.record.kind))

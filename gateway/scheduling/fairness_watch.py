@@ -19,6 +19,7 @@ iteration from the end of its prompt on. It holds for `justitia` with exact cost
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gateway.fairness.shares import SharesName
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId
 from gateway.identity.classes import TenantClasses
 from gateway.ports import ApplicationRecord, Snapshot
@@ -74,14 +75,15 @@ class FairnessReading:
     lateness: float
     lateness_bound: float
     weight_by_class: Mapping[str, float]
-    """Units of weight of the backlogged, by their tenants' class."""
+    """Units of weight of the backlogged, applications or tenants, whoever has the shares, by their tenants' class."""
 
 
 class FairnessWatch:
     """Remembers one number for each application that is late now, of those in the last snapshot."""
 
-    def __init__(self, classes: TenantClasses, terms_of: TermsOf) -> None:
+    def __init__(self, classes: TenantClasses, terms_of: TermsOf, shares: SharesName) -> None:
         self.stay = LongestStay()
+        self._shares = shares
         self._classes = classes
         self._terms_of = terms_of
         self._late_since: dict[ApplicationId, float] = {}
@@ -106,7 +108,7 @@ class FairnessWatch:
         return FairnessReading(
             virtual_start_spread=max(starts, default=0.0) - min(starts, default=0.0),
             virtual_cost=max((r.virtual_finish_time - r.virtual_start for r in backlogged), default=0.0),
-            lag=max((lag(record, clock) for record in snapshot.applications), default=0.0),
+            lag=max((lag(record) for record in snapshot.applications), default=0.0),
             lateness=max((delivery.service - since for since in self._late_since.values()), default=0.0),
             lateness_bound=2.0 * delivery.capacity_kv_tokens * self.stay.iterations(now),
             weight_by_class=self._weights(backlogged),
@@ -114,6 +116,9 @@ class FairnessWatch:
 
     def _weights(self, records: list[ApplicationRecord]) -> Mapping[str, float]:
         weights = dict.fromkeys(self._classes.names, 0.0)
-        for record in records:
-            weights[self._classes.of(self._terms_of(record.tenant).weight)] += record.weight / UNIT_WEIGHT
+        have_shares = [(record.tenant, record.weight) for record in records]
+        if self._shares == "tenant":
+            have_shares = [(tenant, self._terms_of(tenant).weight) for tenant in {record.tenant for record in records}]
+        for tenant, weight in have_shares:
+            weights[self._classes.of(self._terms_of(tenant).weight)] += weight / UNIT_WEIGHT
         return weights

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from gateway.errors import Rejected
+from gateway.fairness.shares import SharesName
 from gateway.fairness.units import ApplicationId
 from gateway.identity.classes import TenantClasses
 from gateway.metrics import Metrics
@@ -18,13 +19,18 @@ class Gauges:
     """A call costs it a few additions; counters and gauges follow at the dispatcher's ticks and sweeps."""
 
     def __init__(
-        self, metrics: Metrics, classes: TenantClasses, terms_of: TermsOf, feeds: Mapping[str, EngineFeed]
+        self,
+        metrics: Metrics,
+        classes: TenantClasses,
+        terms_of: TermsOf,
+        feeds: Mapping[str, EngineFeed],
+        shares: SharesName,
     ) -> None:
         self._metrics = metrics
         self._classes = classes
         self._terms_of = terms_of
         self._feeds = feeds
-        self._watch = FairnessWatch(classes, terms_of)
+        self._watch = FairnessWatch(classes, terms_of, shares)
         self.stay = self._watch.stay
         self._waiting = dict.fromkeys(classes.names, 0)
         self._service = dict.fromkeys(classes.names, 0.0)

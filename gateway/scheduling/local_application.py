@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from gateway.fairness.units import UNIT_WEIGHT, KvTokenTime, VirtualTime
+from gateway.fairness.units import UNIT_WEIGHT, KvTokenTime, VirtualTime, Weight
 from gateway.ports import ApplicationRecord, Arrival
 from gateway.scheduling.course import Course
 from gateway.scheduling.model import Usage
@@ -16,6 +16,7 @@ class LocalApplication:
     asked_at: float
     first_arrival_at: float
     last_end_at: float
+    tenant_weight: Weight = UNIT_WEIGHT
     num_calls: int = 0
     """Waiting, running, or ended with the engine's account still to come."""
     unsent_service: float = 0.0

@@ -2,12 +2,13 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from gateway.fairness.cost import counted_cost
+from gateway.fairness.shares import SharesName, shares_named
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
-from gateway.fairness.virtual_clock import MAX_COST, VirtualClock
+from gateway.fairness.virtual_clock import MAX_COST
 from gateway.ports import ApplicationRecord, Arrival, Snapshot, Standing
 from gateway.stores.checks import (
     checked_cost,
@@ -54,8 +55,8 @@ class _Mean:
 class MemoryStore:
     """A `gateway.ports.StateStore`. No operation awaits anything, so each is atomic on its event loop."""
 
-    def __init__(self) -> None:
-        self._clock = VirtualClock()
+    def __init__(self, shares: SharesName = "application") -> None:
+        self._clock = shares_named(shares)
         self._open: dict[ApplicationId, _Application] = {}
         self._sources: dict[str, tuple[int, KvTokenTime]] = {}
         """(incarnation, counter) last reported of each engine; as many as there are engines."""
@@ -66,6 +67,7 @@ class MemoryStore:
 
     async def arrive(self, arrival: Arrival, now: float) -> Standing:
         now, cost, weight = checked_time_s(now), checked_cost(arrival.cost), checked_weight(arrival.weight)
+        tenant_weight = checked_weight(arrival.tenant_weight)
         application_id = arrival.application_id
         for text in (application_id, arrival.tenant, arrival.kind, arrival.parent or ""):
             checked_text(text)
@@ -73,7 +75,7 @@ class MemoryStore:
         if application is not None:
             application.last_seen_at = max(application.last_seen_at, now)
         else:
-            self._clock.arrive(application_id, cost, weight)
+            self._clock.arrive(application_id, cost, weight, tenant=arrival.tenant, tenant_weight=tenant_weight)
             self._open[application_id] = _Application(
                 tenant=arrival.tenant,
                 kind=arrival.kind,
@@ -93,7 +95,7 @@ class MemoryStore:
         if application is None:
             return None
         application.predicted_cost = cost
-        self._clock.revise(application_id, counted_cost(cost, application.service))
+        self._update(application_id, application)
         return self._standing(application_id)
 
     async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
@@ -105,9 +107,7 @@ class MemoryStore:
             return None
         application.service = KvTokenTime(min(application.service + service, MAX_COST))
         application.last_seen_at = max(application.last_seen_at, now)
-        counted = counted_cost(application.predicted_cost, application.service)
-        if counted != application.predicted_cost:
-            self._clock.revise(application_id, counted)
+        self._update(application_id, application)
         return self._standing(application_id)
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:
@@ -137,14 +137,20 @@ class MemoryStore:
         checked_text(application_id)
         return self._standing(application_id) if application_id in self._open else None
 
+    async def finish_times(self, application_ids: Collection[ApplicationId]) -> Mapping[ApplicationId, VirtualTime]:
+        for application_id in application_ids:
+            checked_text(application_id)
+        return self._clock.finish_times(id_ for id_ in application_ids if id_ in self._open)
+
     async def snapshot(self, limit: int) -> Snapshot:
         """At most `limit` backlogged ids and `limit` open applications."""
         limit = checked_limit(limit)
-        first = heapq.nsmallest(limit, ((self._clock.finish_time(id_), id_) for id_ in self._open))
+        first = self._clock.first(limit)
+        dues = self._clock.dues(id_ for _, id_ in first)
         return Snapshot(
             virtual_time=self._clock.virtual_time,
-            backlogged=tuple(self._clock.backlogged()[:limit]),
-            applications=tuple(self._record(id_) for _, id_ in first),
+            backlogged=tuple(self._clock.backlogged(limit)),
+            applications=tuple(self._record(id_, finish_time, dues[id_]) for finish_time, id_ in first),
         )
 
     # --- the clock --------------------------------------------------------------------------------------------------
@@ -179,9 +185,13 @@ class MemoryStore:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    def _update(self, application_id: ApplicationId, application: _Application) -> None:
+        cost = counted_cost(application.predicted_cost, application.service)
+        self._clock.update(application_id, cost, application.service)
+
     def _close(self, application_id: ApplicationId, cost: KvTokenTime | None) -> Standing:
         if cost is not None:
-            self._clock.revise(application_id, cost)
+            self._clock.update(application_id, cost, cost)
             self._mean_by_kind[self._open[application_id].kind].count(cost)
             self._mean.count(cost)
         last = self._standing(application_id)
@@ -190,9 +200,10 @@ class MemoryStore:
         return last
 
     def _standing(self, application_id: ApplicationId) -> Standing:
-        return Standing(self._clock.virtual_time, self._record(application_id))
+        finish_time, due = self._clock.finish_time(application_id), self._clock.dues([application_id])[application_id]
+        return Standing(self._clock.virtual_time, self._record(application_id, finish_time, due))
 
-    def _record(self, application_id: ApplicationId) -> ApplicationRecord:
+    def _record(self, application_id: ApplicationId, finish_time: VirtualTime, due: KvTokenTime) -> ApplicationRecord:
         application = self._open[application_id]
         return ApplicationRecord(
             application_id=application_id,
@@ -203,7 +214,8 @@ class MemoryStore:
             predicted_cost=application.predicted_cost,
             service=application.service,
             virtual_start=self._clock.start_time(application_id),
-            virtual_finish_time=self._clock.finish_time(application_id),
+            virtual_finish_time=finish_time,
             arrived_at=application.arrived_at,
             last_seen_at=application.last_seen_at,
+            due=due,
         )

@@ -8,6 +8,7 @@ from uuid import uuid4
 from gateway.composition import make_toolkit
 from gateway.errors import EngineUnreachable, StoreUnavailable
 from gateway.fairness.policies import PolicyName
+from gateway.fairness.shares import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens
 from gateway.identity import Identity, KindRegistry, RequestFacts, identify
 from gateway.learning.trained import TrainedPredictor
@@ -16,6 +17,7 @@ from gateway.ports import ClosedApplication, EngineMode, EngineRequest, EngineRe
 from gateway.scheduling.dispatcher import Dispatcher, Lease
 from gateway.scheduling.events import TimePassed
 from gateway.scheduling.model import CallRequest, Usage
+from gateway.scheduling.tenant_room import TermsOf, no_limits
 from gateway.settings import ApplicationSettings, EngineSettings, SchedulingSettings, Settings
 from gateway.stores.memory import MemoryStore
 
@@ -23,15 +25,19 @@ from gateway.stores.memory import MemoryStore
 class FailingStore:
     """A real memory store behind a switch; every operation yields once, as a network would."""
 
-    def __init__(self) -> None:
-        self.inner = MemoryStore()
+    def __init__(self, shares: SharesName = "application") -> None:
+        self._shares = shares
+        self.inner = MemoryStore(shares)
         self.is_down = False
+        self.asked: list[str] = []
+        """Operations, in order."""
 
     def flush(self) -> None:
-        self.inner = MemoryStore()
+        self.inner = MemoryStore(self._shares)
 
     def __getattr__(self, name: str) -> Any:
         async def operation(*args: Any) -> Any:
+            self.asked.append(name)
             await asyncio.sleep(0)
             if self.is_down:
                 raise StoreUnavailable("away, as the test wants it")
@@ -131,12 +137,13 @@ class World:
         modes: Collection[str] = ("patched",),
         capacity: int = 1000,
         beside: "World | None" = None,
+        terms_of: TermsOf = no_limits,
         **scheduling: Any,
     ) -> None:
         """`beside`: another gateway on the same store and engines."""
         self.time = 1000.0
         self.clients: list[Client] = []
-        self.store = FailingStore() if beside is None else beside.store
+        self.store = FailingStore(scheduling.get("shares", "application")) if beside is None else beside.store
         self.engines = (
             [ScriptedEngine(f"e{i}", capacity, mode) for i, mode in enumerate(modes)]
             if beside is None
@@ -159,23 +166,32 @@ class World:
             kinds,
             lambda: self.time,
             lambda closed, _: self.closed.append(closed),
+            terms_of=terms_of,
         )
         self.closed: list[ClosedApplication] = []
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
-    def identity(self, application: str, *, final: bool = False, kind: str = "k") -> Identity:
+    def identity(
+        self, application: str, *, final: bool = False, kind: str = "k", tenant: str = "anonymous"
+    ) -> Identity:
         headers = [("x-justitia-application", application), ("x-justitia-kind", kind)]
         if final:
             headers.append(("x-justitia-final", "1"))
-        return identify(RequestFacts("/v1/chat/completions", headers, f"call-{uuid4().hex}"), "anonymous")
+        return identify(RequestFacts("/v1/chat/completions", headers, f"call-{uuid4().hex}"), tenant)
 
     def request(
-        self, application: str, *, tokens: int = 100, cost: float | None = None, final: bool = False
+        self,
+        application: str,
+        *,
+        tokens: int = 100,
+        cost: float | None = None,
+        final: bool = False,
+        tenant: str = "anonymous",
     ) -> CallRequest:
         return CallRequest(
             call_id=f"call-{uuid4().hex}",
-            identity=self.identity(application, final=final),
+            identity=self.identity(application, final=final, tenant=tenant),
             model="m",
             prompt_tokens_hint=Tokens(tokens),
             max_tokens=Tokens(10),

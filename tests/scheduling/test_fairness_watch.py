@@ -1,7 +1,9 @@
 """What the watch says of applications whose shares the test works out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from gateway.fairness.shares import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.identity.classes import TenantClasses
 from gateway.identity.terms import NO_LIMITS, TenantTerms
@@ -38,8 +40,8 @@ B = open_application("payer/b", start=50.0, cost=300.0, weight=2000, service=20.
 
 
 class Watched:
-    def __init__(self, *applications: ApplicationRecord) -> None:
-        self.watch = FairnessWatch(CLASSES, terms_of)
+    def __init__(self, *applications: ApplicationRecord, shares: SharesName = "application") -> None:
+        self.watch = FairnessWatch(CLASSES, terms_of, shares)
         self.applications = applications
         self.delivered = 0.0
         self.busy: set[str] = {record.application_id for record in applications}
@@ -57,10 +59,16 @@ def test_nobody_is_there() -> None:
 
 
 def test_spread_and_the_largest_virtual_cost() -> None:
-    reading = Watched(A, B).at(60.0)
+    reading = Watched(replace(A, due=KvTokenTime(60.0)), replace(B, due=KvTokenTime(20.0))).at(60.0)
     assert reading.virtual_start_spread == 50.0
     assert reading.virtual_cost == 150.0  # 300 by weight 2
     assert reading.lag == 60.0  # a has had nothing of its 60; b had all of (60 - 50) * 2 = 20
+    assert reading.weight_by_class == {"standard": 1.0, "high": 2.0}
+
+
+def test_where_tenants_share_each_has_its_weight_once() -> None:
+    applications = (A, B, open_application("t/c", start=0.0, cost=100.0), open_application("payer/d", 0.0, 100.0, 1500))
+    reading = Watched(*applications, shares="tenant").at(10.0)
     assert reading.weight_by_class == {"standard": 1.0, "high": 2.0}
 
 

@@ -1,10 +1,15 @@
-"""What every state store must do. Each test runs against every store; finish times are computed here, not copied."""
+"""What every state store must do. Each test runs against every store, with shares of applications and of tenants, where
+each application has a tenant of its own; finish times are computed here, not copied.
+
+Two things differ where tenants have the shares: an application that has been closed is listed no more, though its
+tenant is still backlogged, and costs count in whole units."""
 
 import math
 from dataclasses import replace
 
 import pytest
 
+from gateway.fairness import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.fairness.virtual_clock import MAX_COST, MAX_WEIGHT
 from gateway.ports import ApplicationRecord, Arrival, Standing, StateStore
@@ -21,7 +26,8 @@ ODD_IDS = ["", "{}", "{other}", "a b", "a\nb", "nul\0", "*", "?[x]", "ключ",
 def arrival(
     name: str = "a", cost: float = 100.0, weight: int = 1000, kind: str = "agent", parent: ApplicationId | None = None
 ) -> Arrival:
-    return Arrival(ApplicationId(name), "tenant", kind, KvTokenTime(cost), Weight(weight), parent)
+    """Each application of a tenant of its own, with the same weight: it has the same share as its tenant."""
+    return Arrival(ApplicationId(name), name, kind, KvTokenTime(cost), Weight(weight), parent, Weight(weight))
 
 
 def cost(value: float) -> KvTokenTime:
@@ -54,7 +60,7 @@ async def test_an_arrival_is_answered_with_its_record(store: StateStore) -> None
         VirtualTime(7.5),
         ApplicationRecord(
             application_id=A,
-            tenant="tenant",
+            tenant="a",
             kind="agent",
             parent=C,
             weight=Weight(2000),
@@ -106,12 +112,15 @@ async def test_an_open_id_arriving_again_changes_only_when_it_was_seen(store: St
     assert late.application.last_seen_at == NOW + 5
 
 
-async def test_an_id_coming_back_unfinished_starts_where_it_ended_with_one_weight(store: StateStore) -> None:
+async def test_an_id_coming_back_unfinished_starts_where_it_ended_with_one_weight(
+    store: StateStore, shares: SharesName
+) -> None:
     await store.arrive(arrival("a", 100, 1000), NOW)
     await store.arrive(arrival("b", 100_000), NOW)
     await store.close(A)
     back = await store.arrive(arrival("a", 30, 3000), NOW)
-    assert back.application.virtual_start == 100
+    # Where the tenant has the share, it is the tenant that begins at 100.
+    assert back.application.virtual_start == (100 if shares == "application" else 0)
     assert back.application.virtual_finish_time == 100 + 30 / 3
     assert await store.serve(cost(8)) == 8 / (3 + 1)
 
@@ -207,13 +216,14 @@ async def test_charges_stop_where_a_cost_does_and_can_still_be_settled(store: St
     assert await store.mean_cost("agent") == MAX_COST
 
 
-async def test_close_settles_and_answers_the_last_standing(store: StateStore) -> None:
+async def test_close_settles_and_answers_the_last_standing(store: StateStore, shares: SharesName) -> None:
     before = await store.arrive(arrival("a", 100), NOW)
     closed = await store.close(A, cost(250))
     assert closed is not None
-    assert closed.application == replace(before.application, virtual_finish_time=VirtualTime(250.0))
+    due = cost(0.0 if shares == "application" else 250.0)  # a tenant's order knows what each has had
+    assert closed.application == replace(before.application, virtual_finish_time=VirtualTime(250.0), due=due)
     assert await store.get(A) is None
-    assert await backlogged(store) == "a"
+    assert await backlogged(store) == ("a" if shares == "application" else "")
     assert await store.serve(cost(1000)) == 250
     assert await backlogged(store) == ""
 
@@ -267,7 +277,9 @@ async def test_expire_closes_the_longest_idle_first(store: StateStore) -> None:
     assert [r.application_id for r in (await store.snapshot(100)).applications] == ["e"]
 
 
-async def test_expire_settles_the_charged_and_keeps_the_prediction_of_the_others(store: StateStore) -> None:
+async def test_expire_settles_the_charged_and_keeps_the_prediction_of_the_others(
+    store: StateStore, shares: SharesName
+) -> None:
     await store.arrive(arrival("a", 100), NOW)
     await store.arrive(arrival("b", 100), NOW + 1)
     await store.charge(A, cost(40), NOW)
@@ -276,7 +288,9 @@ async def test_expire_settles_the_charged_and_keeps_the_prediction_of_the_others
     assert charged.application.predicted_cost == 100
     assert uncharged.application.virtual_finish_time == 100
     assert await store.mean_cost("agent") == 40
-    assert await backlogged(store) == "ab"
+    assert await backlogged(store) == ("ab" if shares == "application" else "")
+    assert await store.serve(cost(80)) == 40
+    assert await store.serve(cost(80)) == 100
 
 
 async def test_touch_spares_and_never_moves_back(store: StateStore) -> None:
@@ -346,7 +360,7 @@ async def test_restore_raises_the_clock_and_never_lowers_it(store: StateStore) -
     assert (await known(store, "a")).virtual_finish_time == 100
 
 
-async def test_a_snapshot_is_in_order_and_bounded(store: StateStore) -> None:
+async def test_a_snapshot_is_in_order_and_bounded(store: StateStore, shares: SharesName) -> None:
     await store.arrive(arrival("c", 10), NOW)
     await store.serve(cost(100))
     for name, total in [("b", 50), ("a", 50), ("d", 20), ("x", 30)]:
@@ -354,7 +368,7 @@ async def test_a_snapshot_is_in_order_and_bounded(store: StateStore) -> None:
     await store.close(ApplicationId("x"))
     whole = await store.snapshot(100)
     assert whole.virtual_time == 10
-    assert whole.backlogged == ("d", "x", "a", "b")
+    assert whole.backlogged == (("d", "x", "a", "b") if shares == "application" else ("d", "a", "b"))
     assert [r.application_id for r in whole.applications] == ["c", "d", "a", "b"]
     assert await store.snapshot(10**30) == whole
     for limit in range(5):
@@ -371,14 +385,39 @@ async def test_ties_are_ordered_by_code_point(store: StateStore) -> None:
     assert [r.application_id for r in snapshot.applications] == sorted(names)
 
 
+# --- what the order goes by -----------------------------------------------------------------------------------------
+
+
+async def test_finish_times_are_those_of_the_open(store: StateStore) -> None:
+    names = [ApplicationId(f"{number:04}") for number in range(600)]
+    for number, name in enumerate(names):
+        await store.arrive(arrival(name, 1.0 + number), NOW)
+    await store.close(names[1])
+    found = await store.finish_times([*names, ApplicationId("unknown")])
+    assert found == {name: 1.0 + number for number, name in enumerate(names) if number != 1}
+    assert await store.finish_times([]) == {}
+
+
+async def test_due_is_what_gps_would_have_given_by_then(store: StateStore) -> None:
+    await store.arrive(arrival("a", 60, weight=3000), NOW)
+    await store.arrive(arrival("b", 100), NOW)
+    await store.serve(cost(40))
+    await store.arrive(arrival("c", 100), NOW)
+    assert [(await known(store, name)).due for name in "abc"] == [30, 10, 0]
+    await store.serve(cost(80))
+    listed = (await store.snapshot(9)).applications
+    assert {record.application_id: record.due for record in listed} == {"a": 60, "b": 35, "c": 25}
+
+
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", AWKWARD, ids=repr)
-async def test_no_bit_is_lost(store: StateStore, value: float) -> None:
+async def test_no_bit_is_lost(store: StateStore, shares: SharesName, value: float) -> None:
     standing = await store.arrive(arrival("a", value, 3), value)
     assert standing.application.predicted_cost == value
-    assert standing.application.virtual_finish_time == value * 1000 / 3
+    counted = value if shares == "application" else math.floor(value)
+    assert standing.application.virtual_finish_time == counted * 1000 / 3
     assert standing.application.arrived_at == value
     await store.charge(A, cost(value), value)
     assert (await known(store)).service == value
@@ -441,6 +480,8 @@ async def test_other_bad_values_are_refused_and_change_nothing(store: StateStore
         store.arrive(arrival("a", 1, -5), NOW),
         store.arrive(arrival("a", 1, MAX_WEIGHT + 1), NOW),
         store.arrive(replace(arrival("a"), weight=1000.0), NOW),  # type: ignore[arg-type]
+        store.arrive(replace(arrival("a"), tenant_weight=Weight(0)), NOW),
+        store.arrive(replace(arrival("b"), tenant_weight=Weight(0)), NOW),
         store.arrive(arrival("a"), math.nan),
         store.arrive(replace(arrival("a"), kind="\ud800"), NOW),
         store.arrive(arrival(lone), NOW),

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreUnavailable
+from gateway.fairness import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.ports import Arrival
 from gateway.stores.redis import RedisStore
@@ -18,10 +19,16 @@ pytestmark = pytest.mark.redis
 A, B = ApplicationId("a"), ApplicationId("b")
 NOW = 1_700_000_000.0
 FIXED_KEYS = ("clock", "backlogged", "weights", "open", "last_seen", "kinds")
+TENANT_KEYS = ("tenant", "tenant-backlogged", "tenant-weights", "tenant-open", "tenant-left")
 
 
 def arrival(name: str = "a", cost: float = 100.0) -> Arrival:
-    return Arrival(ApplicationId(name), "tenant", "agent", KvTokenTime(cost), Weight(1000))
+    """Each application of a tenant of its own, so that finish times are the same whoever has the shares."""
+    return Arrival(ApplicationId(name), name, "agent", KvTokenTime(cost), Weight(1000))
+
+
+def fixed_keys(shares: SharesName) -> tuple[str, ...]:
+    return (*FIXED_KEYS, "owners") if shares == "tenant" else FIXED_KEYS
 
 
 @pytest.fixture
@@ -32,9 +39,9 @@ async def client(redis_server: Any) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def store(redis_server: Any) -> AsyncIterator[RedisStore]:
+async def store(redis_server: Any, shares: SharesName) -> AsyncIterator[RedisStore]:
     """Alone on a server of its own."""
-    store = RedisStore(redis_server.url, timeout_s=10, application_ttl_s=100, clock_ttl_s=1000)
+    store = RedisStore(redis_server.url, timeout_s=10, application_ttl_s=100, clock_ttl_s=1000, shares=shares)
     yield store
     await store.aclose()
 
@@ -54,11 +61,12 @@ async def use_everything(store: RedisStore) -> None:
     await store.restore(VirtualTime(2))
     await store.mean_cost("agent")
     await store.get(A)
+    await store.finish_times([A, B])
     await store.snapshot(10)
 
 
-async def test_replicas_share_one_clock(redis_server: Any, store: RedisStore) -> None:
-    other = RedisStore(redis_server.url)
+async def test_replicas_share_one_clock(redis_server: Any, store: RedisStore, shares: SharesName) -> None:
+    other = RedisStore(redis_server.url, shares=shares)
     await store.arrive(arrival("a", 1000), NOW)
     assert await other.get(A) == await store.get(A)
     for replica in (store, other):
@@ -77,15 +85,19 @@ async def test_concurrent_service_is_counted_once_each(store: RedisStore) -> Non
     assert sorted(readings) == list(range(1, 301))
 
 
-async def test_every_key_lives_under_one_hash_tag_for_a_time(store: RedisStore, client: Any) -> None:
+async def test_every_key_lives_under_one_hash_tag_for_a_time(
+    store: RedisStore, client: Any, shares: SharesName
+) -> None:
     await use_everything(store)
     keys = sorted(await client.keys())
-    assert keys == sorted(f"{{justitia}}:{name}" for name in (*FIXED_KEYS, "application:a", "source:engine"))
+    of_tenant = [f"{name}:a" for name in TENANT_KEYS] if shares == "tenant" else []
+    names = [*fixed_keys(shares), *of_tenant, "application:a", "source:engine"]
+    assert keys == sorted(f"{{justitia}}:{name}" for name in names)
     for key in keys:
         assert 0 < await client.ttl(key) <= (100 if "application:" in key else 1000), key
 
 
-async def test_use_renews_the_time_to_live(store: RedisStore, client: Any) -> None:
+async def test_use_renews_the_time_to_live(store: RedisStore, client: Any, shares: SharesName) -> None:
     await use_everything(store)
     for use in (
         lambda: store.touch([A], NOW),
@@ -97,7 +109,7 @@ async def test_use_renews_the_time_to_live(store: RedisStore, client: Any) -> No
             await client.expire(key, 5)
         await use()
         assert await client.ttl("{justitia}:application:a") > 90
-        assert min([await client.ttl(f"{{justitia}}:{name}") for name in FIXED_KEYS]) > 900
+        assert min([await client.ttl(f"{{justitia}}:{name}") for name in fixed_keys(shares)]) > 900
 
 
 async def test_nothing_is_left_behind_by_closed_applications(store: RedisStore, client: Any) -> None:
@@ -116,7 +128,14 @@ async def test_nothing_is_left_behind_by_closed_applications(store: RedisStore, 
     assert await client.hget("{justitia}:clock", "weight_sum") == "0"
 
 
-@pytest.mark.parametrize("lost", [*FIXED_KEYS, "application:a", "source:engine"])
+@pytest.mark.parametrize(
+    ("shares", "lost"),
+    [
+        *(("application", name) for name in (*FIXED_KEYS, "application:a", "source:engine")),
+        *(("tenant", name) for name in (*FIXED_KEYS, "owners", "application:a", "source:engine")),
+        *(("tenant", f"{name}:a") for name in TENANT_KEYS),
+    ],
+)
 async def test_a_lost_key_breaks_nothing(store: RedisStore, client: Any, lost: str) -> None:
     await use_everything(store)
     assert await client.delete(f"{{justitia}}:{lost}") == 1
@@ -138,7 +157,7 @@ async def test_an_application_that_timed_out_is_unknown_and_swept(store: RedisSt
     assert await store.expire(NOW + 1, 10) == ()
     assert await client.zcard("{justitia}:open") == await client.zcard("{justitia}:last_seen") == 0
     again = await store.arrive(arrival("a", 30), NOW)
-    assert again.application.virtual_start == 100  # its unfinished episode counts still
+    assert again.application.virtual_finish_time == 130  # its unfinished episode counts still
 
 
 async def test_one_seen_after_it_was_chosen_stays_open(store: RedisStore, client: Any) -> None:
@@ -246,8 +265,8 @@ async def test_a_password_never_shows(redis_server: Any) -> None:
     await store.aclose()
 
 
-async def test_a_cluster_takes_every_operation(redis_cluster: Any) -> None:
-    store = RedisStore(redis_cluster.url)
+async def test_a_cluster_takes_every_operation(redis_cluster: Any, shares: SharesName) -> None:
+    store = RedisStore(redis_cluster.url, shares=shares)
     await use_everything(store)
     await store.wipe()
     await store.aclose()

@@ -1,8 +1,37 @@
--- Open applications: a hash each, and two sorted sets over them, by finish time and by when they were last seen.
+-- Open applications: a hash each, a sorted set over them by when they were last seen, and a place in the order, which
+-- application_shares.lua or tenant_shares.lua keeps.
 
-local function standing(application)
-  return call('HMGET', application, 'tenant', 'kind', 'parent', 'weight', 'predicted_cost', 'service',
+local function standing(application, id)
+  local fields = call('HMGET', application, 'tenant', 'kind', 'parent', 'weight', 'predicted_cost', 'service',
     'virtual_start', 'virtual_finish_time', 'arrived_at', 'last_seen_at')
+  local weight, start, finish = tonumber(fields[4]), tonumber(fields[7]), tonumber(fields[8])
+  local due
+  finish, due = finish_and_due(application, id, start, finish, weight)
+  fields[8], fields[11] = text(finish), text(due)
+  return fields
+end
+
+-- The late rule of gateway/fairness/cost.py, to the bit.
+local function counted(predicted_cost, service)
+  return math.max(predicted_cost, service)
+end
+
+-- Its predicted cost and what it has had; nil for an unknown application. One that is without a place, since Redis lost
+-- that or it was written under the other kind of shares, is given one as if it had arrived now. (Where no tenant's
+-- weight is kept, it was written before there were any: one unit.)
+local function known(application, id)
+  local predicted, charged, its_place = unpack(call('HMGET', application, 'predicted_cost', 'service', PLACE))
+  if not predicted then
+    return nil
+  end
+  local cost, service = tonumber(predicted), tonumber(charged)
+  if not is_placed(id, its_place) then
+    local tenant, tenant_weight, weight = unpack(call('HMGET', application, 'tenant', 'tenant_weight', 'weight'))
+    enter(application, id, tenant, tonumber(tenant_weight or 1000), tonumber(weight), cost)
+    update(application, id, counted(cost, service), service)
+    save()
+  end
+  return cost, service
 end
 
 -- Skewed clocks never move it back.
@@ -14,27 +43,9 @@ local function see(application, id, now)
   keep(application, ARGV[2])
 end
 
--- finish time = start + cost / weight
-local function finish_at(application, id, start, cost, weight)
-  local finish = start + cost * 1000 / weight
-  call('HSET', application, 'virtual_finish_time', text(finish))
-  call('ZADD', OPEN, text(finish), id)
-  place(id, finish, weight)
-end
-
-local function settle(application, id, cost)
-  local tag = call('HMGET', application, 'virtual_start', 'weight')
-  finish_at(application, id, tonumber(tag[1]), cost, tonumber(tag[2]))
-end
-
--- The late rule of gateway/fairness/cost.py, to the bit.
-local function counted(predicted_cost, service)
-  return math.max(predicted_cost, service)
-end
-
 local function forget(application, id)
+  leave(id)
   call('DEL', application)
-  call('ZREM', OPEN, id)
   call('ZREM', LAST_SEEN, id)
 end
 
@@ -44,14 +55,14 @@ local function count(field, cost)
   call('HINCRBY', KINDS, 'num_settled' .. field, 1)
 end
 
--- Settled at `cost`, if there is one. Stays among the backlogged until virtual time has reached its finish.
+-- Settled at `cost`, if there is one.
 local function close(application, id, cost)
   if cost then
-    settle(application, id, cost)
+    update(application, id, cost, cost)
     count(':' .. call('HGET', application, 'kind'), cost)
     count('', cost)
   end
-  local last = standing(application)
+  local last = standing(application, id)
   forget(application, id)
   return last
 end

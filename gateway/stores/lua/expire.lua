@@ -1,16 +1,16 @@
--- KEYS[7..] applications; idle_before, ids... -> {virtual time, {index, standing}...} of those closed, by index in KEYS
+-- NAMED applications; idle_before, ids... -> {virtual time, {index, standing}...} of those closed, by index in NAMED
 -- The caller chose them from LAST_SEEN; what has been seen or closed since is spared here.
 local idle_before = tonumber(ARGV[3])
-local answer = { text(virtual_time) }
+local answer = { text(clock.virtual_time) }
 
-for i = 7, #KEYS do
-  local application, id = KEYS[i], ARGV[i - 3]
-  local charged, last_seen_at = unpack(call('HMGET', application, 'service', 'last_seen_at'))
+for i, application in ipairs(NAMED) do
+  local id = ARGV[3 + i]
+  local last_seen_at = call('HGET', application, 'last_seen_at')
   if not last_seen_at then
-    forget(application, id) -- its hash timed out: only the sorted sets still name it
+    forget(application, id) -- its hash timed out: only the order and the sorted sets still name it
   elseif tonumber(last_seen_at) < idle_before then
-    local cost = tonumber(charged)
-    answer[#answer + 1] = { i - 7, close(application, id, cost > 0 and cost or nil) }
+    local _, charged = known(application, id)
+    answer[#answer + 1] = { i - 1, close(application, id, charged > 0 and charged or nil) }
   end
 end
 save()

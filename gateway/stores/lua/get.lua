@@ -1,5 +1,7 @@
--- KEYS[7] application -> {virtual time, standing}, or nil for an unknown application
-if call('EXISTS', KEYS[7]) == 0 then
+-- NAMED[1] application; id -> {virtual time, standing}, or nil for an unknown application
+local application, id = NAMED[1], ARGV[3]
+
+if not known(application, id) then
   return false
 end
-return { text(virtual_time), standing(KEYS[7]) }
+return { text(clock.virtual_time), standing(application, id) }

@@ -1,6 +1,6 @@
--- KEYS[7] source; incarnation, counter -> virtual time
+-- NAMED[1] source; incarnation, counter -> virtual time
 -- Incarnations are nanoseconds, beyond a double: digit strings of one length, which compare as their numbers do.
-local source, incarnation, counter = KEYS[7], ARGV[3], tonumber(ARGV[4])
+local source, incarnation, counter = NAMED[1], ARGV[3], tonumber(ARGV[4])
 local last = call('HMGET', source, 'incarnation', 'counter')
 local last_incarnation, last_counter = last[1], tonumber(last[2] or 0)
 
@@ -12,10 +12,10 @@ if is_first or is_restart or has_grown then
   call('HSET', source, 'incarnation', incarnation, 'counter', text(counter))
 end
 if is_restart then
-  advance_by(counter)
+  advance_by(clock, counter)
 elseif has_grown then
-  advance_by(counter - last_counter)
+  advance_by(clock, counter - last_counter)
 end
 keep(source, ARGV[1])
 save()
-return text(virtual_time)
+return text(clock.virtual_time)

@@ -1,4 +1,4 @@
 -- virtual time seen -> virtual time
-advance_to(math.max(virtual_time, tonumber(ARGV[3])))
+advance_to(clock, math.max(clock.virtual_time, tonumber(ARGV[3])))
 save()
-return text(virtual_time)
+return text(clock.virtual_time)

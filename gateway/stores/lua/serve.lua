@@ -1,4 +1,4 @@
 -- service -> virtual time
-advance_by(tonumber(ARGV[3]))
+advance_by(clock, tonumber(ARGV[3]))
 save()
-return text(virtual_time)
+return text(clock.virtual_time)

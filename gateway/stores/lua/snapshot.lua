@@ -1,6 +1,7 @@
--- last index wanted -> {virtual time, backlogged ids, open ids}, both in order of (finish time, id)
-local last = ARGV[3]
-if last == '-1' then -- none; to ZRANGE it would mean all
-  return { text(virtual_time), {}, {} }
+-- how many -> {virtual time, backlogged, open}; both are ids and finish times by turns, among them the first so many in
+-- order of (finish time, id). The caller puts them in order: text compares here as the server's locale says.
+local limit = tonumber(ARGV[3])
+if limit == 0 then
+  return { text(clock.virtual_time), {}, {} }
 end
-return { text(virtual_time), call('ZRANGE', BACKLOGGED, 0, last), call('ZRANGE', OPEN, 0, last) }
+return { text(clock.virtual_time), first_of_all(limit) }

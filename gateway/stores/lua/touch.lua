@@ -1,9 +1,9 @@
--- KEYS[7..] applications; now, ids...: they are alive. Unknown ones are passed over.
+-- NAMED applications; now, ids...: they are alive. Unknown ones are passed over.
 local now = tonumber(ARGV[3])
 
-for i = 7, #KEYS do
-  if call('EXISTS', KEYS[i]) == 1 then
-    see(KEYS[i], ARGV[i - 3], now)
+for i, application in ipairs(NAMED) do
+  if call('EXISTS', application) == 1 then
+    see(application, ARGV[3 + i], now)
   end
 end
 save()

@@ -1,0 +1,2 @@
+-- ids -> of each its finish time, or nil if it is not open
+return finish_times({ unpack(ARGV, 3) })
