@@ -68,6 +68,17 @@ def of_the_pieces(workload: Workload, run: Run) -> dict[str, float]:
     }
 
 
+def of_the_crowd(workload: Workload, run: Run) -> dict[str, float]:
+    """Of the tenant with the most applications, and of the others."""
+    by_tenant: dict[bool, list[float]] = {True: [], False: []}
+    for recorded, completion in zip(workload.applications, run.completions, strict=True):
+        by_tenant[recorded.tenant == "crowd"].append(completion.jct_s)
+    return {
+        "mean_jct_of_the_crowd_s": round(fmean(by_tenant[True]), 3),
+        "mean_jct_of_others_s": round(fmean(by_tenant[False]), 3),
+    }
+
+
 STUDIES = (
     Study(
         "policies",
@@ -207,12 +218,29 @@ STUDIES = (
     Study(
         "splitting",
         "What a tenant gains by handing its largest job in as many applications.",
-        tuple(
-            Case("whole" if pieces == 1 else f"in {pieces} pieces", Recipe("suite", pieces=pieces))
-            for pieces in (1, 4, 16)
+        (
+            Case("whole", Recipe("suite")),
+            Case("whole, its calls at once", Recipe("suite", job_at_once=True)),
+            Case("in 4 pieces", Recipe("suite", pieces=4)),
+            Case("in 16 pieces", Recipe("suite", pieces=16)),
         ),
-        (Variant("vtc", "vtc"), Variant("justitia", "justitia")),
+        (
+            Variant("vtc", "vtc"),
+            Variant("justitia", "justitia"),
+            Variant("justitia, tenants share", "justitia", shares="tenant"),
+        ),
         notes=of_the_pieces,
+    ),
+    Study(
+        "tenants",
+        "Five tenants, one of whom hands in a fifth, half or four fifths of all applications.",
+        tuple(Case(f"{crowd:.0%} are one tenant's", Recipe("suite", crowd=crowd)) for crowd in (0.2, 0.5, 0.8)),
+        (
+            Variant("vtc", "vtc"),
+            Variant("justitia", "justitia"),
+            Variant("justitia, tenants share", "justitia", shares="tenant"),
+        ),
+        notes=of_the_crowd,
     ),
 )
 

@@ -13,6 +13,7 @@ from benchmarks.predictions import PREDICTIONS, REFINING
 from benchmarks.workloads import Recipe, as_possible, drawn, have_recordings
 from gateway.demo.surroundings import StolenTime, machine, versions
 from gateway.fairness.policies import PolicyName
+from gateway.fairness.shares import SharesName
 from gateway.replay.costs import oracle
 from gateway.replay.measures import measures
 from gateway.replay.model import Charging, Run, as_measured
@@ -38,6 +39,7 @@ class Variant:
     policy: PolicyName
     prediction: str = "exact"
     charging: Charging = as_measured
+    shares: SharesName = "application"
     passing_iterations: int = 0
     """For how long calls may go past one that does not fit (`engine_patch.passing`)."""
 
@@ -115,6 +117,7 @@ def _rows(study: Study, case: Case, seed: int) -> list[dict[str, Any]]:
         run = scenarios[variant.passing_iterations].run(
             variant.policy,
             predicted,
+            shares=variant.shares,
             charging=variant.charging,
             refine=refine,
             worth_revising=REFINING[variant.prediction].worth_revising if refine else WORTH_REVISING,

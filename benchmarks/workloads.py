@@ -58,6 +58,10 @@ class Recipe:
     """All calls of an application come when it does: no stages, no tools."""
     pieces: int = 1
     """The largest application is handed in as this many, its calls dealt out to them, no call waiting for another."""
+    job_at_once: bool = False
+    """The largest application's calls wait for none of each other, whole as well as in pieces."""
+    crowd: float = 0.0
+    """This share of the applications is one tenant's, `crowd`; four others have as many each of the rest."""
 
 
 @cache
@@ -89,7 +93,9 @@ def drawn(recipe: Recipe, seed: int) -> tuple[Workload, Sequence[RecordedApplica
     if recipe.at_once:
         applications = [_at_once(one) for one in applications]
     arrivals_s = _arrivals(recipe, draw, seed)
-    if recipe.pieces > 1:
+    if recipe.crowd:
+        applications = _with_tenants(applications, recipe.crowd, draw)
+    if recipe.pieces > 1 or recipe.job_at_once:
         applications, arrivals_s = _in_pieces(applications, arrivals_s, recipe.pieces)
     return Workload(tuple(applications), arrivals_s), recorded
 
@@ -213,11 +219,20 @@ def _in_pieces(
     """The pieces are of kind `piece` and stand where the whole stood."""
     largest = max(range(len(applications)), key=lambda n: sum(c.completion_tokens for c in applications[n].calls))
     calls = _at_once(applications[largest]).calls
-    parts = [RecordedApplication(f"piece-{n}", "piece", calls[n::pieces], "") for n in range(min(pieces, len(calls)))]
+    parts = [RecordedApplication(f"piece-{n}", "piece", calls[n::pieces], "", "cutter") for n in range(pieces)]
+    parts = [part for part in parts if part.calls]
     return (
         [*applications[:largest], *parts, *applications[largest + 1 :]],
         (*arrivals_s[:largest], *[arrivals_s[largest]] * len(parts), *arrivals_s[largest + 1 :]),
     )
+
+
+def _with_tenants(applications: Applications, crowd: float, draw: random.Random) -> Applications:
+    number_of_crowd = round(crowd * len(applications))
+    others = [f"tenant-{n % 4}" for n in range(len(applications) - number_of_crowd)]
+    tenants = ["crowd"] * number_of_crowd + others
+    draw.shuffle(tenants)
+    return [replace(one, tenant=tenant) for one, tenant in zip(applications, tenants, strict=True)]
 
 
 def _arrivals(recipe: Recipe, draw: random.Random, seed: int) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway import predictor_command
 from gateway.argument_types import positive_float, positive_int
 from gateway.fairness.policies import POLICY_NAMES, PolicyName
+from gateway.fairness.shares import SHARES_NAMES
 from gateway.replay.costs import PREDICTORS, Costs, oracle
 from gateway.replay.drawing import can_draw, draw
 from gateway.replay.measures import measures, table
@@ -26,6 +27,7 @@ _MOMENTS_IN_WINDOW = 100
 _FOLLOWED = 12
 """Applications whose service over time is drawn."""
 _PASSING_HELP = "let calls go past one that does not fit, for so many iterations (default: never)"
+_SHARES_HELP = "who has one under justitia: applications, or the tenants that APPS may name (default: application)"
 
 _EXAMPLE = """examples:
   justitia replay                                               a made-up sample, seconds
@@ -57,6 +59,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add("--seed", type=int, default=1, metavar="K", help="of the choice, the sample and the arrivals (default: 1)")
     add("--costs", choices=(*PREDICTORS, "predictor"), default="oracle", help="what is predicted (default: oracle)")
     add("--policy", action="extend", nargs="+", choices=POLICY_NAMES, metavar="P", help=_policy_help())
+    add("--shares", choices=SHARES_NAMES, default="application", help=_SHARES_HELP)
     add("--figures", type=Path, metavar="DIR", help="draw what happened, as PNG files in this folder")
     add("--json", action="store_true", help="one JSON object a policy instead of the table")
     parser.set_defaults(run=run)
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     costs = _predicted(args.costs, workload.applications, recorded)
     every_s = args.window_s / _MOMENTS_IN_WINDOW if args.figures else None
     policies = dict.fromkeys(args.policy or _DEFAULT_POLICIES)
-    runs = [scenario.run(policy, costs, moments_every_s=every_s) for policy in policies]
+    runs = [scenario.run(policy, costs, shares=args.shares, moments_every_s=every_s) for policy in policies]
     vtc = next((one for one in runs if one.policy == "vtc"), None)
     reports = [measures(one, vtc) for one in runs]
     if args.json:

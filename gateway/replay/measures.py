@@ -20,7 +20,7 @@ from gateway.replay.model import Run
 
 
 @dataclass(frozen=True, slots=True)
-class KindMeasures:
+class GroupMeasures:
     applications: int
     mean_jct_s: float
     p90_jct_s: float
@@ -44,10 +44,14 @@ class PolicyMeasures:
     mean_kv_use: float
     preemptions: int
     engine_steps: int
-    by_kind: Mapping[str, KindMeasures]
+    by_kind: Mapping[str, GroupMeasures]
+    by_tenant: Mapping[str, GroupMeasures]
+    """Of those that have one."""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without tenants where nobody has one."""
+        value = asdict(self)
+        return value if self.by_tenant else {name: value[name] for name in value if name != "by_tenant"}
 
 
 def measures(run: Run, vtc: Run | None = None) -> PolicyMeasures:
@@ -55,8 +59,11 @@ def measures(run: Run, vtc: Run | None = None) -> PolicyMeasures:
     jcts = [completion.jct_s for completion in run.completions]
     ratios = None if vtc is None else ratios_to(run, vtc)
     by_kind: dict[str, list[float]] = {}
+    by_tenant: dict[str, list[float]] = {}
     for completion in run.completions:
         by_kind.setdefault(completion.kind, []).append(completion.jct_s)
+        if completion.tenant is not None:
+            by_tenant.setdefault(completion.tenant, []).append(completion.jct_s)
     return PolicyMeasures(
         policy=run.policy,
         applications=len(jcts),
@@ -71,11 +78,16 @@ def measures(run: Run, vtc: Run | None = None) -> PolicyMeasures:
         mean_kv_use=round(run.mean_kv_use, 4),
         preemptions=run.preemptions,
         engine_steps=run.num_steps,
-        by_kind={
-            kind: KindMeasures(len(values), round(fmean(values), 3), round(percentile(values, 0.9), 3))
-            for kind, values in sorted(by_kind.items())
-        },
+        by_kind=_of_groups(by_kind),
+        by_tenant=_of_groups(by_tenant),
     )
+
+
+def _of_groups(jcts_s: Mapping[str, Sequence[float]]) -> dict[str, GroupMeasures]:
+    return {
+        name: GroupMeasures(len(values), round(fmean(values), 3), round(percentile(values, 0.9), 3))
+        for name, values in sorted(jcts_s.items())
+    }
 
 
 def ratios_to(run: Run, other: Run) -> list[float]:

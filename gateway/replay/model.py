@@ -67,6 +67,7 @@ class SimulatedApplication:
     calls: tuple[RecordedCall, ...]
     prompts: Mapping[int, Sequence[int]]
     predicted_cost: KvTokenTime
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Completion:
     service_at_arrival: float
     """The engine's counter then: the axis on which the fluid server is compared."""
     service_at_finish: float
+    tenant: str | None = None
 
     @property
     def jct_s(self) -> float:

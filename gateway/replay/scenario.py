@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.fairness.cost import counted_cost
 from gateway.fairness.policies import PolicyName
+from gateway.fairness.shares import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime
 from gateway.ports import Progress
 from gateway.replay.costs import Costs
@@ -67,6 +68,7 @@ class Scenario:
         policy: PolicyName,
         costs: Costs,
         *,
+        shares: SharesName = "application",
         late_rule: LateRule = counted_cost,
         charging: Charging = as_measured,
         refine: Callable[[int, Progress], KvTokenTime | None] | None = None,
@@ -83,6 +85,7 @@ class Scenario:
                 recorded.calls,
                 prompts,
                 cost,
+                recorded.tenant,
             )
             for number, (recorded, arrives_at, prompts, cost) in enumerate(rows)
         ]
@@ -92,6 +95,7 @@ class Scenario:
             self._make_engine(),
             self._timing,
             margin=SchedulingSettings().dispatch_margin_calls,
+            shares=shares,
             late_rule=late_rule,
             charging=charging,
             refine=None if refine is None else lambda name, progress: refine(int(name), progress),

@@ -11,8 +11,8 @@ from gateway.engines.patched import engine_state
 from gateway.engines.wire import rank_to_wire
 from gateway.fairness.cost import call_cost, counted_cost
 from gateway.fairness.policies import PolicyName, policy_named
-from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens
-from gateway.fairness.virtual_clock import VirtualClock
+from gateway.fairness.shares import SharesName, shares_named
+from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, Tokens, VirtualTime
 from gateway.ports import FinishedCall, Prediction
 from gateway.replay.model import (
     Charging,
@@ -89,6 +89,7 @@ class Simulation:
         timing: Timing,
         *,
         margin: int,
+        shares: SharesName = "application",
         late_rule: LateRule = counted_cost,
         charging: Charging = as_measured,
         refine: Refine | None = None,
@@ -108,7 +109,9 @@ class Simulation:
         self._scheduler = Scheduler(
             policy_named(policy), [_ENGINE], limits=_UNLIMITED, margin=margin, unreachable_grace_s=math.inf
         )
-        self._clock = VirtualClock()
+        self._clock = shares_named(shares)
+        self._is_by_tenant = shares == "tenant"
+        self._of_tenant: dict[str, dict[ApplicationId, _Running]] = {}
         self._now = 0.0
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
@@ -168,20 +171,35 @@ class Simulation:
             cost=application.predicted_cost,
         )
         self._running[application.application_id] = running
-        self._clock.arrive(application.application_id, application.predicted_cost)
+        tenant = _tenant_of(application)
+        self._of_tenant.setdefault(tenant, {})[application.application_id] = running
+        self._clock.arrive(
+            application.application_id,
+            application.predicted_cost,
+            UNIT_WEIGHT,
+            tenant=tenant,
+            tenant_weight=UNIT_WEIGHT,
+        )
         self._ranked(running)
         for call in application.calls:
             if not call.after:
                 self._at(self._now + call.delay_s, self._call_arrives, running, call)
 
     def _ranked(self, running: _Running) -> None:
+        """Where tenants have the shares, what one of its applications does may move all of them."""
+        application_id = running.application.application_id
+        moved = self._of_tenant[_tenant_of(running.application)] if self._is_by_tenant else {application_id: running}
+        for one, finish_time in self._clock.finish_times(moved).items():
+            self._place(moved[one], finish_time)
+
+    def _place(self, running: _Running, finish_time: VirtualTime) -> None:
         application = running.application
         self._tell(
             ApplicationRanked(
                 application_id=application.application_id,
                 arrived_at=application.arrives_at,
                 weight=UNIT_WEIGHT,
-                virtual_finish_time=self._clock.finish_time(application.application_id),
+                virtual_finish_time=finish_time,
                 predicted_cost=running.predicted,
                 service=KvTokenTime(running.charged),
             )
@@ -203,15 +221,19 @@ class Simulation:
             if refined is not None and is_worth_revising(refined, running.predicted, self._worth_revising):
                 running.predicted = refined
         cost = self._late_rule(running.predicted, service)
-        if cost != running.cost:
+        if cost != running.cost or self._is_by_tenant:
             running.cost = cost
-            self._clock.revise(application_id, cost)
+            self._clock.update(application_id, cost, service)
 
     def _close(self, running: _Running) -> None:
         application = running.application
         self._clock.close(application.application_id, KvTokenTime(running.charged))
         self._tell(ApplicationForgotten(application.application_id))
         del self._running[application.application_id]
+        siblings = self._of_tenant[_tenant_of(application)]
+        del siblings[application.application_id]
+        if siblings and self._is_by_tenant:
+            self._ranked(next(iter(siblings.values())))
         self._completions[application.application_id] = Completion(
             application.application_id,
             application.kind,
@@ -220,6 +242,7 @@ class Simulation:
             KvTokenTime(running.service),
             running.service_at_arrival,
             running.service_at_finish,
+            application.tenant,
         )
 
     # --- calls ------------------------------------------------------------------------------------------------------
@@ -354,12 +377,15 @@ class Simulation:
 
     def _note_moment(self) -> None:
         assert self._moments_every_s is not None
-        live, virtual_time = self._engine.live_service(), self._clock.virtual_time
+        live = self._engine.live_service()
         service = {one: running.service + live.get(one, 0.0) for one, running in self._running.items()}
-        lag = {}
-        for one, attained in service.items():
-            due = min(self._clock.finish_time(one), virtual_time) - self._clock.start_time(one)
-            lag[one] = max(0.0, due) - attained
+        dues = self._clock.dues(service)
+        lag = {one: dues[one] - attained for one, attained in service.items()}
         self._moments.append(Moment(self._now, service, lag))
         if self._running or self._events:
             self._at(self._now + self._moments_every_s, self._note_moment)
+
+
+def _tenant_of(application: SimulatedApplication) -> str:
+    """One without a tenant is its own."""
+    return application.tenant or application.application_id

@@ -57,6 +57,8 @@ class RecordedApplication:
     """In an order in which they can run: every call stands after those it waits for or extends."""
     input_text: str | None = None
     """What the application was asked; prompts are made from it where the calls have no text."""
+    tenant: str | None = None
+    """Whose it is; None: nobody else's."""
 
 
 def read_applications(path: Path) -> list[RecordedApplication]:
@@ -141,9 +143,10 @@ def _application(line: str) -> RecordedApplication:
     input_text = value.get("input_text")
     if input_text is not None and not isinstance(input_text, str):
         raise _Invalid("input_text is not text")
+    tenant = None if value.get("tenant") is None else _text(value, "tenant", "the application")
     if input_text is None and any(call.append is None for call in calls):
         raise _Invalid("has neither input_text nor append and completion in every call")
-    return RecordedApplication(app_id, kind, _runnable_order(calls), input_text)
+    return RecordedApplication(app_id, kind, _runnable_order(calls), input_text, tenant)
 
 
 def _call(value: object) -> RecordedCall:

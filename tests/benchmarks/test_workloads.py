@@ -30,6 +30,23 @@ def test_equal_recipes_and_seeds_are_equal_workloads_with_one_fingerprint() -> N
     assert one.fingerprint == "ad4fcec227f9f741"  # on any machine
 
 
+def test_a_crowd_has_its_share_of_the_applications_and_four_others_the_rest() -> None:
+    plain, shared = drawn(SAMPLE, 1)[0], drawn(replace(SAMPLE, crowd=0.5), 1)[0]
+    tenants = [one.tenant or "" for one in shared.applications]
+    assert sorted(tenants.count(name) for name in set(tenants)) == [7, 7, 8, 8, 30]
+    assert tuple(replace(one, tenant=None) for one in shared.applications) == plain.applications
+    assert plain.fingerprint != shared.fingerprint
+
+
+def test_the_largest_job_can_come_with_all_its_calls_at_once() -> None:
+    whole, pieces = (drawn(replace(SAMPLE, job_at_once=True, pieces=pieces), 1)[0] for pieces in (1, 3))
+    [job] = [one for one in whole.applications if one.kind == "piece"]
+    cut = [one for one in pieces.applications if one.kind == "piece"]
+    assert all(not call.after for call in job.calls)
+    assert sorted(call.call_id for one in cut for call in one.calls) == sorted(call.call_id for call in job.calls)
+    assert {one.tenant for one in [job, *cut]} == {"cutter"}
+
+
 def test_without_recordings_our_own_sample_stands_for_them() -> None:
     assert as_possible(Recipe("suite", tool_wait_s=2.0)) == Recipe("sample", tool_wait_s=2.0, arrivals="poisson")
     assert as_possible(Recipe("suite", arrivals="bursts")) == Recipe("sample", arrivals="bursts")

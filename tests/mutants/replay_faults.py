@@ -14,7 +14,7 @@ FAULTS = [
     },
     {
         "file": "gateway/replay/simulation.py",
-        "old": "            self._clock.revise(application_id, cost)",
+        "old": "            self._clock.update(application_id, cost, service)",
         "new": "            pass",
         "why": "the late rule would not be simulated",
         "tests": SIMULATION,
@@ -28,8 +28,8 @@ FAULTS = [
     },
     {
         "file": "gateway/replay/simulation.py",
-        "old": "            lag[one] = max(0.0, due) - attained",
-        "new": "            lag[one] = attained - max(0.0, due)",
+        "old": "one: dues[one] - attained for",
+        "new": "one: attained - dues[one] for",
         "why": "lag would have the wrong sign",
         "tests": f"{SIMULATION} {RECORDS}",
     },
@@ -70,7 +70,7 @@ FAULTS = [
     },
     {
         "file": "gateway/workloads/workload.py",
-        "old": "json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)",
+        "old": "json.dumps(value, sort_keys=True, ensure_ascii=False)",
         "new": "json.dumps(self.arrivals_s)",
         "why": "different work would have one fingerprint",
         "tests": WORKLOADS,

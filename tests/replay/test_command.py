@@ -45,6 +45,27 @@ def test_one_object_a_policy_with_the_fields_of_the_contract(capsys: pytest.Capt
     assert reports[0]["applications"] == 12
 
 
+def test_tenants_of_the_applications_can_have_the_shares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        {
+            "app_id": f"{n}",
+            "app_type": "k",
+            "tenant": tenant,
+            "input_text": "x",
+            "calls": [call(prompt_tokens=400, completion_tokens=90)],
+        }
+        for n, tenant in enumerate(["crowd"] * 12 + ["one"])
+    ]
+    path = tmp_path / "apps.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    jct_s = {}
+    for shares in ("application", "tenant"):
+        options = ["--window-s", "0.1", "--kv-blocks", "64", "--policy", "justitia", "--shares", shares, "--json"]
+        assert main(["replay", str(path), *options]) == 0
+        jct_s[shares] = json.loads(capsys.readouterr().out)["by_tenant"]["one"]["mean_jct_s"]
+    assert jct_s["tenant"] < jct_s["application"]
+
+
 def test_pictures_are_drawn_where_they_are_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", *SIZE, "--policy", "vtc", "justitia", "--figures", str(tmp_path / "pictures")]) == 0
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 6

@@ -1,11 +1,13 @@
 """The event loop, on vLLM's real scheduler: times by hand, order by policy, nothing lost, the same every time."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.fairness.policies import PolicyName
+from gateway.fairness.shares import SHARES_NAMES, SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime
 from gateway.ports import Progress
 from gateway.replay.costs import oracle
@@ -38,6 +40,7 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
         charging: Charging = as_measured,
         refine: Refine | None = None,
         every_s: float | None = None,
+        shares: SharesName = "application",
     ) -> Run:
         from engine_patch.simulated import PLAIN_TOKEN, SimulatedEngine
 
@@ -58,6 +61,7 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
                 application.calls,
                 prompts.of(application),
                 KvTokenTime(cost),
+                application.tenant,
             )
             for application, arrives_at, cost in zip(
                 applications, arrivals_s, costs or oracle(applications), strict=True
@@ -71,6 +75,7 @@ def simulate(vllm_config: Any, structured_output_manager: Any) -> Simulate:
             margin=4,
             charging=charging,
             refine=refine,
+            shares=shares,
             moments_every_s=every_s,
         ).run()
 
@@ -119,6 +124,54 @@ def test_the_policy_decides_who_waits(simulate: Simulate) -> None:
         ]
     assert finished["fcfs"].index("small") > finished["fcfs"].index("first")
     assert finished["justitia"] == ["small", "first", "second"]
+
+
+def test_where_tenants_share_a_crowd_waits_for_itself(simulate: Simulate) -> None:
+    """Fourteen of one tenant, each a little smaller than the one of another that comes with them."""
+    crowd = [replace(application(f"crowd{n:02}", one_call(200, 60)), tenant="crowd") for n in range(14)]
+    one = replace(application("one", one_call(200, 70)), tenant="other")
+    finished = {}
+    for shares in SHARES_NAMES:
+        run = simulate([*crowd, one], [0.0] * 15, "justitia", shares=shares)
+        finished[shares] = [done.kind for done in sorted(run.completions, key=lambda done: done.finished_at)]
+        assert [completion.tenant for completion in run.completions] == ["crowd"] * 14 + ["other"]
+    assert finished["application"][-1] == "one"
+    assert finished["tenant"].index("one") <= 5
+
+
+def test_pieces_of_one_tenant_gain_nothing_on_another(simulate: Simulate) -> None:
+    calls = [one_call(200, 60, call_id=number) for number in range(8)]
+    other = replace(application("other", *(one_call(200, 60, call_id=number) for number in range(6))), tenant="other")
+    whole = simulate([replace(application("job", *calls), tenant="cutter"), other], [0.0, 0.0], shares="tenant")
+    pieces = [replace(application(f"piece{n}", call), tenant="cutter") for n, call in enumerate(calls)]
+    end_of_whole = whole.completions[0].finished_at
+    for shares, is_sooner in (("tenant", False), ("application", True)):
+        cut = simulate([*pieces, other], [0.0] * 9, shares=shares)
+        end_of_pieces = max(completion.finished_at for completion in cut.completions[:-1])
+        assert (end_of_pieces < 0.9 * end_of_whole) is is_sooner
+
+
+def test_a_newcomer_moves_its_tenants_others_behind_another_tenants(simulate: Simulate) -> None:
+    """The first two fill the memory. Of those that wait, a's call is a little smaller than b's, one more of a's smaller
+    than both; then two of the three fit."""
+    first = [replace(application(f"first{n}", one_call(400, 60)), tenant="z") for n in range(2)]
+    a, b = (replace(application(name, one_call(400, output)), tenant=name) for name, output in (("a", 100), ("b", 110)))
+    more = replace(application("more", one_call(400, 90)), tenant="a")
+    for workload, is_before in (([*first, a, b], True), ([*first, a, b, more], False)):
+        run = simulate(workload, [0.0, 0.0, 1.0, 1.0, 2.0][: len(workload)], shares="tenant")
+        ended = {completion.application_id: completion.finished_at for completion in run.completions}
+        assert (ended["a"] < ended["b"]) is is_before
+
+
+def test_lag_where_tenants_share(simulate: Simulate) -> None:
+    run = simulate(
+        [replace(application(name, one_call(100, 40)), tenant="x") for name in ("a", "b")],
+        [0.0, 0.0],
+        every_s=5.0,
+        shares="tenant",
+    )
+    assert len(run.moments) > 2
+    assert all(set(moment.lag) <= {"a", "b"} for moment in run.moments)
 
 
 def test_what_is_seen_as_it_runs_moves_it(simulate: Simulate) -> None:

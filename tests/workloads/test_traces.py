@@ -76,6 +76,13 @@ def test_packed_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert len(read_applications(path)) == 1
 
 
+def test_an_application_may_have_a_tenant(tmp_path: Path) -> None:
+    path = tmp_path / "apps.jsonl"
+    lines = (application(tenant="alice"), application(tenant=None), application())
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert [one.tenant for one in read_applications(path)] == ["alice", None, None]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -84,6 +91,8 @@ def test_packed_files_are_known_by_their_content(tmp_path: Path) -> None:
         ("[]", "is not a JSON object"),
         (application(app_id="absent"), "app_id is missing"),
         (application(app_type=3), "app_type is missing or not text"),
+        (application(tenant=3), "tenant is missing or not text"),
+        (application(tenant=""), "tenant is missing or not text"),
         (application(calls=[]), "calls is missing or empty"),
         (application(calls=[7]), "a call is not a JSON object"),
         (application(call(0, id=True)), "id is missing or not a whole number"),
