@@ -78,7 +78,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _add_terms(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("terms of the tenant (`none` lifts a limit; those not named stay)").add_argument
-    add("--weight", type=int, metavar="THOUSANDTHS", help="of each of its applications; 1000 is one share")
+    add("--weight", type=int, metavar="THOUSANDTHS", help="of its applications, or its own; 1000 is one share")
     add("--max-running", type=_or_none(int), metavar="CALLS", help="in engines at the same time; others wait")
     add("--max-waiting", type=_or_none(int), metavar="CALLS", help="in the queue; others are refused")
     add("--tokens-per-minute", type=_or_none(int), metavar="TOKENS", help="prompt and completion")

@@ -22,7 +22,9 @@ class Totals(BaseModel):
 class Limits(BaseModel):
     """null: no limit of its own."""
 
-    weight: int = Field(description="Of each application, in thousandths.")
+    weight: int = Field(
+        description="In thousandths: of each application, or of the tenant where tenants have the shares."
+    )
     max_running_calls: int | None
     max_waiting_calls: int | None
     tokens_per_minute: int | None
