@@ -35,14 +35,12 @@ async def test_how_many_of_a_crowd_come_before_another_tenants_one(
     async with FillingVllm(600, max_num_seqs=2, iteration_s=0.01) as engine:
         environment = {
             "JUSTITIA_SCHEDULING__SHARES": shares,
-            "JUSTITIA_SCHEDULING__DISPATCH_MARGIN_CALLS": "1",
             "JUSTITIA_TENANTS__API_KEYS": json.dumps(KEYS),
             "JUSTITIA_STORE__PREFIX": f"shares-{shares}",
         }
         flags = ("--engine", engine.url, "--redis", redis_url)
-        gateways = [
-            await asyncio.to_thread(RunningGateway, tmp_path, *flags, environment=environment) for _ in range(2)
-        ]
+        starts = (asyncio.to_thread(RunningGateway, tmp_path, *flags, environment=environment) for _ in range(2))
+        gateways = await asyncio.gather(*starts)
         try:
             crowd = [
                 asyncio.create_task(call(gateways[0], "key-of-the-crowd", f"crowd-{number}", 3000))
@@ -52,8 +50,7 @@ async def test_how_many_of_a_crowd_come_before_another_tenants_one(
             one = asyncio.create_task(call(gateways[1], "key-of-one", "one", 4000))
             await asyncio.wait_for(asyncio.gather(one, *crowd), 60)
         finally:
-            for gateway in gateways:
-                await asyncio.to_thread(gateway.stop)
+            await asyncio.gather(*(asyncio.to_thread(gateway.stop) for gateway in gateways))
     assert least <= ended.index("one") <= most
 
 

@@ -246,7 +246,7 @@ def agree(redis_url: str, shares: SharesName) -> None:
         redis = RedisStore(redis_url, timeout_s=10, shares=shares)
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             lambda: StoresAgree(runner, redis, client.flushdb, shares),
-            settings=settings(max_examples=40, stateful_step_count=50),
+            settings=settings(max_examples=25, stateful_step_count=50),
         )
         runner.run(redis.aclose())
 
