@@ -5,7 +5,8 @@ Three readings of the open applications, taken together about once a second:
 *Spread of virtual start.* Over the backlogged (unfinished in GPS, or with calls here): how much service a unit of
 weight has had between the arrival of the oldest and that of the youngest. Nobody stays backlogged in GPS for more than
 its C / w = F − S, and nobody's calls for much more than that where the order is kept, so the spread stays near the
-largest C / w there is. Where somebody starves it grows with every bit of service the others get.
+largest C / w there is. Where somebody starves it grows with every bit of service the others get. (Where tenants
+have the shares S is V when an application came, and F − S covers what its tenant has put before it.)
 
 *Lateness.* Of an application whose calls wait or run here although GPS has finished it: the service delivered, to
 everybody, since that was first seen. It ends with the application's last call, begins anew with the calls of its next
