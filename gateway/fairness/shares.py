@@ -6,7 +6,7 @@ from typing import Final, Literal, Protocol, get_args
 
 from gateway.fairness.tenant_clock import TenantClock
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime, Weight
-from gateway.fairness.virtual_clock import Tag, VirtualClock
+from gateway.fairness.virtual_clock import VirtualClock
 
 SharesName = Literal["application", "tenant"]
 
@@ -83,10 +83,13 @@ class ApplicationClock(VirtualClock):
         return super().backlogged()[:limit]
 
     def dues(self, application_ids: Iterable[ApplicationId]) -> dict[ApplicationId, KvTokenTime]:
-        return {id_: self._due(self._tags[id_]) for id_ in application_ids if id_ in self._tags}
+        tags = {id_: self._tags[id_] for id_ in application_ids if id_ in self._tags}
+        return {id_: due(self.virtual_time, tag.start, tag.finish, tag.weight) for id_, tag in tags.items()}
 
-    def _due(self, tag: Tag) -> KvTokenTime:
-        return KvTokenTime(max(0.0, min(self.virtual_time, tag.finish) - tag.start) * tag.weight / 1000)
+
+def due(virtual_time: VirtualTime, start: VirtualTime, finish: VirtualTime, weight: Weight) -> KvTokenTime:
+    """What the ideal server has given by now to one with a share of its own between these two virtual times."""
+    return KvTokenTime(max(0.0, min(virtual_time, finish) - start) * weight / 1000)
 
 
 def shares_named(name: SharesName) -> Shares:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gateway.fairness.shares import due
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.ports import ApplicationRecord, Standing
 
@@ -14,23 +15,26 @@ def standings_of(ids: Sequence[ApplicationId], answer: Sequence[Any]) -> Iterato
 
 
 def standing_of(application_id: ApplicationId, virtual_time: str, fields: Sequence[Any]) -> Standing:
-    """From the fields in the order in which `standing` in applications.lua answers them."""
-    tenant, kind, parent, weight, predicted_cost, service, start, finish, arrived_at, last_seen_at, due = fields
+    """From the fields in the order in which `standing` in applications.lua answers them: what is due comes last, where
+    tenants have the shares; else it follows from the others."""
+    tenant, kind, parent, weight, predicted_cost, service, start, finish, arrived_at, last_seen_at, *told = fields
+    read_at, of_weight = VirtualTime(float(virtual_time)), Weight(int(weight))
+    starts, finishes = VirtualTime(float(start)), VirtualTime(float(finish))
     return Standing(
-        VirtualTime(float(virtual_time)),
+        read_at,
         ApplicationRecord(
             application_id=application_id,
             tenant=tenant,
             kind=kind,
             parent=parent,
-            weight=Weight(int(weight)),
+            weight=of_weight,
             predicted_cost=KvTokenTime(float(predicted_cost)),
             service=KvTokenTime(float(service)),
-            virtual_start=VirtualTime(float(start)),
-            virtual_finish_time=VirtualTime(float(finish)),
+            virtual_start=starts,
+            virtual_finish_time=finishes,
             arrived_at=float(arrived_at),
             last_seen_at=float(last_seen_at),
-            due=KvTokenTime(float(due)),
+            due=KvTokenTime(float(told[0])) if told else due(read_at, starts, finishes, of_weight),
         ),
     )
 

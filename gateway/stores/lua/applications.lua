@@ -2,13 +2,8 @@
 -- application_shares.lua or tenant_shares.lua keeps.
 
 local function standing(application, id)
-  local fields = call('HMGET', application, 'tenant', 'kind', 'parent', 'weight', 'predicted_cost', 'service',
-    'virtual_start', 'virtual_finish_time', 'arrived_at', 'last_seen_at')
-  local weight, start, finish = tonumber(fields[4]), tonumber(fields[7]), tonumber(fields[8])
-  local due
-  finish, due = finish_and_due(application, id, start, finish, weight)
-  fields[8], fields[11] = text(finish), text(due)
-  return fields
+  return with_finish_and_due(application, id, call('HMGET', application, 'tenant', 'kind', 'parent', 'weight',
+    'predicted_cost', 'service', 'virtual_start', 'virtual_finish_time', 'arrived_at', 'last_seen_at'))
 end
 
 -- The late rule of gateway/fairness/cost.py, to the bit.

@@ -54,13 +54,14 @@ end
 
 -- Its finish time, and what it would have had by now if its tenant had been served as in GPS, all before it first; what
 -- it has had, if that is more.
-local function finish_and_due(application, id)
+local function with_finish_and_due(application, id, fields)
   local tenant = tenant_of(id)
   local at = place_in(tenant, id)
   local had, left = tonumber(call('HGET', application, 'had')), tonumber(call('HGET', tenant.left, id))
   local reached = math.min(clock.virtual_time, finish_of(tenant)) - tenant.start
   local beyond = tenant.paid + reached * tenant.weight / 1000 - (work_at(tenant, at) - left)
-  return finish_at(tenant, at), had + math.min(math.max(beyond, 0), left)
+  fields[8], fields[11] = text(finish_at(tenant, at)), text(had + math.min(math.max(beyond, 0), left))
+  return fields
 end
 
 local function finish_times(ids)
