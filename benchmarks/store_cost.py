@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from gateway.demo.surroundings import StolenTime
+from gateway.demo.surroundings import StolenTime, machine, versions
 from gateway.fairness.units import ApplicationId, KvTokenTime, Weight
 from gateway.ports import Arrival, StateStore
 from gateway.stores.memory import MemoryStore
@@ -123,14 +122,14 @@ def main() -> None:
     rows = asyncio.run(measure_memory())
     with contextlib.nullcontext(args.redis) if args.redis else redis_of_our_own() as url:
         redis_rows, version = asyncio.run(measure_redis(url))
-    machine: Row = {
-        "python": platform.python_version(),
-        "redis": version,
-        "cpus": os.cpu_count() or 0,
+    result = {
+        "machine": machine(),
+        "versions": {**versions(), "redis": version},
         "load_average_before": round(load, 2),
         "stolen_share": stolen.share(),
+        "rows": rows + redis_rows,
     }
-    args.json.write_text(json.dumps({"machine": machine, "rows": rows + redis_rows}, indent=2) + "\n")
+    args.json.write_text(json.dumps(result, indent=2) + "\n")
     for row in rows + redis_rows:
         print(json.dumps(row))
 
