@@ -8,10 +8,9 @@ entered anew, which is a no-op in a store that kept its memory and repairs one t
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
 
 from gateway.errors import ApplicationClosed, ApplicationNotFound, StoreUnavailable
 from gateway.fairness.cost import remaining_cost
@@ -24,23 +23,19 @@ from gateway.ports import (
     ClosedApplication,
     CostPredictor,
     FirstCall,
-    MeanCost,
     Prediction,
     Snapshot,
     Standing,
     StateStore,
 )
-from gateway.scheduling.course import Course, is_worth_revising
+from gateway.scheduling.application_store import ApplicationStore, Return
+from gateway.scheduling.cost_revision import CostRevision
+from gateway.scheduling.course import Course
 from gateway.scheduling.local_application import LocalApplication, provisional_record
-from gateway.scheduling.store_link import StoreLink
 from gateway.scheduling.tenant_order import TenantOrder
 from gateway.settings import ApplicationSettings
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-_SWEEP_LIMIT = 256
-"""Idle applications closed in one sweep: bounded, so that no operation of the store is long."""
 
 _CLOSED_REMEMBERED = 4096
 """Ids for which a second close is answered `application_closed`; older ones are not found."""
@@ -63,7 +58,8 @@ class Applications:
         on_forgotten: Callable[[ApplicationId], None],
         on_closed: Callable[[ClosedApplication, Prediction], None],
     ) -> None:
-        self._store = store
+        self._store = ApplicationStore(store, metrics, now)
+        self._costs = CostRevision(predictor, self._store, self._placed)
         self._predictor = predictor
         self._settings = settings
         self._metrics = metrics
@@ -75,16 +71,14 @@ class Applications:
         self._opening: dict[ApplicationId, asyncio.Task[LocalApplication]] = {}
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._recently_closed: dict[ApplicationId, None] = {}
-        self._link = StoreLink(metrics, now)
-        self._order = TenantOrder(self._live_of, self._finish_times, self._moved) if shares == "tenant" else None
-        self.virtual_time = VirtualTime(0.0)
+        self._order = TenantOrder(self._live_of, self._store.finish_times, self._moved) if shares == "tenant" else None
 
     def get(self, application_id: ApplicationId) -> LocalApplication | None:
         return self._known.get(application_id)
 
     @property
     def store_is_up(self) -> bool:
-        return self._link.is_up
+        return self._store.is_up
 
     def unsent_service(self, application_id: ApplicationId) -> KvTokenTime:
         """Charged here, not yet in the store."""
@@ -133,9 +127,9 @@ class Applications:
         try:
             if first_call is not None:
                 prediction = Prediction(KvTokenTime(self._settings.default_cost), "default")
-                prediction = await self._predictor.predict(first_call, self._mean_cost)
+                prediction = await self._costs.predicted(first_call)
                 arrival = replace(arrival, cost=prediction.cost)
-            standing = await self._link.ask("arrive", lambda: self._store.arrive(arrival, now))
+            standing = await self._store.arrive(arrival, now)
         except StoreUnavailable:
             standing, is_provisional = self._provisional(arrival, now), True
         local = self._known.get(arrival.application_id)
@@ -153,27 +147,17 @@ class Applications:
         return local
 
     async def first_call_came(self, local: LocalApplication, first_call: FirstCall) -> None:
-        """Of an application that was declared ahead of it: now there is something to predict from."""
-        with suppress(StoreUnavailable):
-            prediction = await self._predictor.predict(first_call, self._mean_cost)
-            if prediction.basis is None or not local.course.awaits_first_call:
-                return
-            local.course = Course(prediction)
-            if is_worth_revising(prediction.cost, local.record.predicted_cost):
-                await self._revise(local, prediction.cost)
-
-    async def _mean_cost(self, kind: str) -> KvTokenTime | None:
-        return await self._link.ask("mean_cost", lambda: self._store.mean_cost(kind))
+        await self._costs.first_call_came(local, first_call)
 
     def _provisional(self, arrival: Arrival, now: float) -> Standing:
+        virtual_time = self._store.virtual_time
         known = self._known.get(arrival.application_id)
         if known is not None:
-            return Standing(self.virtual_time, known.record)
-        record = provisional_record(arrival, KvTokenTime(self._settings.default_cost), self.virtual_time, now)
-        return Standing(self.virtual_time, record)
+            return Standing(virtual_time, known.record)
+        record = provisional_record(arrival, KvTokenTime(self._settings.default_cost), virtual_time, now)
+        return Standing(virtual_time, record)
 
     def _placed(self, local: LocalApplication, standing: Standing) -> None:
-        self.virtual_time = VirtualTime(max(self.virtual_time, standing.virtual_time))
         local.record = standing.application
         if self._known.get(standing.application.application_id) is local:  # not forgotten while the store was asked
             self._on_ranked(local)
@@ -187,9 +171,6 @@ class Applications:
 
     def _live_of(self, tenants: Collection[str]) -> list[ApplicationId]:
         return [i for i, local in self._known.items() if local.num_calls and local.record.tenant in tenants]
-
-    async def _finish_times(self, application_ids: Collection[ApplicationId]) -> Mapping[ApplicationId, VirtualTime]:
-        return await self._link.ask("finish_times", lambda: self._store.finish_times(application_ids))
 
     def _moved(self, application_id: ApplicationId, finish_time: VirtualTime) -> None:
         local = self._known.get(application_id)
@@ -257,8 +238,6 @@ class Applications:
         return local.record
 
     async def _settle(self, local: LocalApplication) -> None:
-        """The measured cost replaces the prediction. An application that was never served costs nothing, and is
-        not counted into the mean of its kind."""
         application_id = local.record.application_id
         if local.is_settling or self._known.get(application_id) is not local:
             return
@@ -266,11 +245,7 @@ class Applications:
         try:
             await self._send_charge(local)
             measured = local.service
-            if measured > 0:
-                await self._link.ask("close", lambda: self._store.close(application_id, measured))
-            else:
-                await self._link.ask("revise", lambda: self._store.revise(application_id, KvTokenTime(0.0)))
-                await self._link.ask("close", lambda: self._store.close(application_id))
+            await self._store.settle(application_id, measured)
         except StoreUnavailable:
             # It stays in the store until its idle time has passed there; its unsent charge is lost with it.
             measured = local.service
@@ -318,30 +293,25 @@ class Applications:
         """Send charges, keep the live ones alive, close the idle ones, and find out whether the store forgot."""
         self._forget_idle()
         try:
-            before = self.virtual_time
-            reading = await self._link.ask_even_if_down("restore", lambda: self._store.restore(VirtualTime(0.0)))
-            if not self._link.is_up or reading < before:
-                await self._recover(lost_memory=reading < before)
-            mean_cost = _asking_once(self._mean_cost)
+            found = await self._store.revived()
+            if found is not Return.WAS_HERE:
+                await self._enter_all_anew(lost_memory=found is Return.FORGOT)
+            mean_cost = self._costs.means_asked_once()
             for local in list(self._known.values()):
                 if local.unsent_service:
                     await self._send_charge(local)
-                if local.course.is_guess:
-                    await self._predict_again(local, mean_cost)
-                else:
-                    await self._refine(local)
+                await self._costs.looked_at_again(local, mean_cost)
             now = self._now()
             live = [i for i, local in self._known.items() if local.num_calls]
             for application_id in live:
                 self._changed(self._known[application_id])
             if live:
-                await self._link.ask("touch", lambda: self._store.touch(live, now))
-            idle_before = now - self._settings.idle_close_s
-            expired = await self._link.ask("expire", lambda: self._store.expire(idle_before, _SWEEP_LIMIT))
+                await self._store.touch(live, now)
+            expired = await self._store.expire(now - self._settings.idle_close_s)
         except StoreUnavailable:
             return
-        for standing in expired:
-            self._expired(standing.application.application_id)
+        for application_id in expired:
+            self._expired(application_id)
 
     def _forget_idle(self) -> None:
         """What another gateway's sweep closed, or what the store never knew, must not stay here for ever."""
@@ -360,39 +330,12 @@ class Applications:
         if not amount:
             return
         application_id, now = local.record.application_id, self._now()
-        standing = await self._link.ask("charge", lambda: self._store.charge(application_id, amount, now))
+        standing = await self._store.charge(application_id, amount, now)
         if standing is None:  # closed by another gateway, or forgotten by a store that lost its memory
             await self._enter_anew(local)
             return
         local.unsent_service -= amount
         self._placed(local, standing)
-
-    async def _predict_again(self, local: LocalApplication, mean_cost: MeanCost) -> None:
-        """By what has been learnt since. One that came when nothing was known, and waits, would otherwise stand behind
-        everybody who comes when more is."""
-        course = local.course
-        known = await self._predictor.again(course.first, local.record.kind, mean_cost)
-        if course is not local.course or not course.is_guess or local.is_settling:  # while the store was asked
-            return
-        course.first = known
-        if is_worth_revising(known.cost, local.record.predicted_cost):
-            await self._revise(local, known.cost)
-
-    async def _refine(self, local: LocalApplication) -> None:
-        """Its cost as it looks by now, into the order if that is worth it."""
-        progress = local.course.progress(local.service)
-        if progress is None or local.is_settling:
-            return
-        refined = self._predictor.refine(local.course.first, progress)
-        if refined is local.course.first or not is_worth_revising(refined.cost, local.record.predicted_cost):
-            return
-        await self._revise(local, refined.cost)
-
-    async def _revise(self, local: LocalApplication, cost: KvTokenTime) -> None:
-        application_id = local.record.application_id
-        standing = await self._link.ask("revise", lambda: self._store.revise(application_id, cost))
-        if standing is not None:
-            self._placed(local, standing)
 
     async def _enter_anew(self, local: LocalApplication) -> None:
         record = local.record
@@ -407,15 +350,12 @@ class Applications:
         )
         # An idle one is no younger for it: stores that come and go must not keep applications open.
         seen_at = self._now() if local.num_calls else local.asked_at
-        standing = await self._link.ask("arrive", lambda: self._store.arrive(arrival, seen_at))
+        standing = await self._store.arrive(arrival, seen_at)
         local.is_provisional = False
         self._placed(local, standing)
 
-    async def _recover(self, *, lost_memory: bool) -> None:
-        """The store is back. Raise its clock to the last one seen here and enter every live application again."""
-        virtual_time = self.virtual_time
-        await self._link.ask_even_if_down("restore", lambda: self._store.restore(virtual_time))
-        self._link.is_up = True
+    async def _enter_all_anew(self, *, lost_memory: bool) -> None:
+        """The store is back: what it must know again, in the order that it had."""
         missing = [local for local in self._known.values() if lost_memory or local.num_calls or local.is_provisional]
         in_order = sorted(missing, key=lambda local: local.record.virtual_finish_time)
         for local in in_order:
@@ -431,42 +371,20 @@ class Applications:
 
     async def report(self, source: str, incarnation: int, counter: KvTokenTime) -> None:
         """An engine's counter moves the clock; a store that is away misses nothing, the counter is monotone."""
-        try:
-            reading = await self._link.ask("report", lambda: self._store.report(source, incarnation, counter))
-        except StoreUnavailable:
-            return
-        self.virtual_time = VirtualTime(max(self.virtual_time, reading))
+        with suppress(StoreUnavailable):
+            await self._store.report(source, incarnation, counter)
 
     async def record(self, application_id: ApplicationId) -> ApplicationRecord:
         """Raises ApplicationNotFound, and StoreUnavailable for one that is not known here."""
         local = self._known.get(application_id)
         if local is not None:
             return local.record
-        standing = await self._link.ask("get", lambda: self._store.get(application_id))
+        standing = await self._store.get(application_id)
         if standing is None:
             raise ApplicationNotFound("No such application.", param="id")
         return standing.application
 
     async def snapshot(self) -> Snapshot:
         """The shared state; what this gateway knows of it while the store is away."""
-        try:
-            return await self._link.look("snapshot", lambda: self._store.snapshot(self._settings.max_listed))
-        except StoreUnavailable:
-            records = sorted(
-                (local.record for local in self._known.values()),
-                key=lambda r: (r.virtual_finish_time, r.application_id),
-            )
-            backlogged = tuple(r.application_id for r in records if r.virtual_finish_time > self.virtual_time)
-            return Snapshot(self.virtual_time, backlogged, tuple(records))
-
-
-def _asking_once(mean_cost: MeanCost) -> MeanCost:
-    """Of every kind."""
-    known: dict[str, KvTokenTime | None] = {}
-
-    async def asked(kind: str) -> KvTokenTime | None:
-        if kind not in known:
-            known[kind] = await mean_cost(kind)
-        return known[kind]
-
-    return asked
+        records = (local.record for local in self._known.values())
+        return await self._store.snapshot(self._settings.max_listed, records)

@@ -7,7 +7,7 @@ TRAINED = "gateway/learning/trained.py"
 LEARNING = "gateway/learning/learning.py"
 WATCH = "gateway/learning/watch.py"
 COURSE = "gateway/scheduling/course.py"
-APPLICATIONS = "gateway/scheduling/applications.py"
+COST_REVISION = "gateway/scheduling/cost_revision.py"
 SHAPES = "gateway/identity/shapes.py"
 
 LEARNING_TESTS = "tests/learning"
@@ -85,14 +85,14 @@ FAULTS: list[dict[str, str]] = [
         "tests": "tests/scheduling/test_course.py",
     },
     {
-        "file": APPLICATIONS,
-        "old": " or not is_worth_revising(refined.cost, local.record.predicted_cost):",
-        "new": ":",
+        "file": COST_REVISION,
+        "old": "if not is_worth_revising(prediction.cost, local.record.predicted_cost):",
+        "new": "if False:",
         "why": "the order moves for nothing",
         "tests": PREDICTIONS,
     },
     {
-        "file": APPLICATIONS,
+        "file": COST_REVISION,
         "old": "if prediction.basis is None or not local.course.awaits_first_call:",
         "new": "if True:",
         "why": "an application declared ahead is never predicted",
@@ -141,21 +141,21 @@ FAULTS: list[dict[str, str]] = [
         "tests": "tests/scheduling/test_predictions.py",
     },
     {
-        "file": "gateway/scheduling/applications.py",
-        "old": "        if kind not in known:\n",
-        "new": "        if True:\n",
+        "file": COST_REVISION,
+        "old": "            if kind not in known:\n",
+        "new": "            if True:\n",
         "why": "the store would be asked for the same mean for everybody who waits",
         "tests": "tests/scheduling/test_predictions.py",
     },
     {
-        "file": "gateway/scheduling/applications.py",
+        "file": COST_REVISION,
         "old": "course is not local.course or ",
         "new": "",
         "why": "a guess would be put in the place of what was known by then",
         "tests": "tests/scheduling/test_predictions.py",
     },
     {
-        "file": "gateway/scheduling/applications.py",
+        "file": COST_REVISION,
         "old": "        course.first = known\n",
         "new": "",
         "why": "a model would be asked about everybody who waits, with every sweep",
