@@ -19,7 +19,6 @@ from gateway.call_log import CallLog
 from gateway.call_report import Tracer
 from gateway.clock import SteadyClock
 from gateway.engines.vllm import VllmEngine
-from gateway.fairness.shares import SharesName
 from gateway.fairness.units import KvTokenTime
 from gateway.http.app import create_http_app
 from gateway.http.call_watch import CallWatch
@@ -31,28 +30,14 @@ from gateway.learning.learning import Learning
 from gateway.learning.trained import Artifact, Toolkit, TrainedPredictor, UnusableArtifact
 from gateway.learning.training import TrainingProcess
 from gateway.metrics import Metrics
-from gateway.ports import ArtifactShelf, History, LinkStore, StateStore, UsageLedger
 from gateway.process_watch import watch_process
 from gateway.scheduling.dispatcher import Dispatcher
 from gateway.scheduling.overview_desk import OverviewDesk
-from gateway.settings import Settings, StoreSettings
-from gateway.stores.file_history import FileHistory
-from gateway.stores.folder_shelf import FolderShelf
-from gateway.stores.memory import MemoryStore
-from gateway.stores.memory_links import MemoryLinks
-from gateway.stores.redis import RedisStore
-from gateway.stores.redis_history import RedisHistory
-from gateway.stores.redis_links import RedisLinks
-from gateway.stores.redis_shelf import RedisShelf
-from gateway.stores.redis_usage import RedisUsage
-from gateway.stores.redis_usage_sums import RedisUsageSums
+from gateway.settings import Settings
+from gateway.storage import storage_of
 from gateway.tracing.config import tracing_config
-from gateway.usage_sums import UsageSums
 
 log = logging.getLogger(__name__)
-
-_SLOW_S = 10.0
-"""For what no call waits for: a record, an artifact of megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +55,8 @@ def compose(settings: Settings) -> Gateway:
     kinds = KindRegistry()
     metrics = Metrics(settings.scheduling.policy, kinds)
     metrics.build(gateway_version())
-    store = make_store(settings.store, settings.scheduling.shares)
+    storage = storage_of(settings)
+    store, links, ledger, sums = storage.store(), storage.links(), storage.ledger(), storage.sums()
     engines = [VllmEngine(url, settings.engines) for url in settings.engines.urls]
     now = SteadyClock().now
     toolkit = make_toolkit()
@@ -78,15 +64,13 @@ def compose(settings: Settings) -> Gateway:
         toolkit, KvTokenTime(settings.applications.default_cost), keeps_words=settings.learning.keeps_words
     )
     learning = Learning(
-        make_history(settings), make_shelf(settings), predictor, toolkit, settings.learning, metrics, now,
+        storage.history(), storage.shelf(), predictor, toolkit, settings.learning, metrics, now,
         make_training(settings),
     )  # fmt: skip
-    ledger, sums = make_ledger(settings.store), make_sums(settings.store)
     dispatcher = Dispatcher(
         settings, store, engines, predictor, metrics, kinds, now, learning.closed,
         terms_of=watch.keys.terms_of, caps_weights=lambda: not watch.keys.is_open, ledger=ledger, sums=sums,
     )  # fmt: skip
-    links = make_links(settings.store)
     tracer = make_tracer(settings, metrics)
     call_watch = make_call_watch(settings, tracer, now, watch.keys)
     failed = asyncio.Event()
@@ -145,59 +129,6 @@ def make_call_watch(
     classes = TenantClasses(settings.tenants.classes)
     call_log = None if wanted == "none" else CallLog(now, is_complete=wanted == "all")
     return CallWatch(tracer, call_log, now, lambda tenant: classes.of(keys.terms_of(tenant).weight))
-
-
-def make_store(settings: StoreSettings, shares: SharesName) -> StateStore:
-    if settings.redis_url is None:
-        return MemoryStore(shares)
-    return RedisStore(
-        settings.redis_url,
-        prefix=f"{{{settings.prefix}}}",
-        timeout_s=settings.timeout_s,
-        application_ttl_s=settings.application_ttl_s,
-        clock_ttl_s=settings.clock_ttl_s,
-        shares=shares,
-    )
-
-
-def make_ledger(settings: StoreSettings) -> UsageLedger | None:
-    """None: this gateway's own sums are all there is."""
-    if settings.redis_url is None:
-        return None
-    return RedisUsage(settings.redis_url, prefix=f"{{{settings.prefix}}}", timeout_s=settings.timeout_s)
-
-
-def make_sums(settings: StoreSettings) -> UsageSums | None:
-    """None: this gateway's own sums are all there is."""
-    if settings.redis_url is None:
-        return None
-    return RedisUsageSums(settings.redis_url, prefix=f"{{{settings.prefix}}}", timeout_s=settings.timeout_s)
-
-
-def make_links(settings: StoreSettings) -> LinkStore:
-    if settings.redis_url is None:
-        return MemoryLinks(settings.max_links)
-    return RedisLinks(
-        settings.redis_url,
-        prefix=f"{{{settings.prefix}}}",
-        timeout_s=settings.timeout_s,
-        max_links=settings.max_links,
-        ttl_s=settings.link_ttl_s,
-    )
-
-
-def make_history(settings: Settings) -> History:
-    learning, store = settings.learning, settings.store
-    if store.redis_url is None:
-        return FileHistory(learning.folder_in_use() / "closed.jsonl", max_entries=learning.max_recorded)
-    prefix = f"{{{store.prefix}}}"
-    return RedisHistory(store.redis_url, prefix=prefix, timeout_s=_SLOW_S, max_entries=learning.max_recorded)
-
-
-def make_shelf(settings: Settings) -> ArtifactShelf:
-    if settings.store.redis_url is None:
-        return FolderShelf(settings.learning.folder_in_use() / "predictors")
-    return RedisShelf(settings.store.redis_url, prefix=f"{{{settings.store.prefix}}}", timeout_s=_SLOW_S)
 
 
 def make_training(settings: Settings) -> TrainingProcess | None:

@@ -99,9 +99,9 @@ def _examples(traces: Sequence[Path] | None, settings: Settings) -> list[Any]:
 
 
 async def _history(settings: Settings) -> Any:
-    from gateway.composition import make_history  # all of the gateway: not for every command's start
+    from gateway.storage import storage_of  # Redis's client and more: not for every command's start
 
-    history = make_history(settings)
+    history = storage_of(settings).history()
     try:
         return await history.read(settings.learning.max_recorded)
     finally:
@@ -109,9 +109,9 @@ async def _history(settings: Settings) -> Any:
 
 
 async def _published(blob: bytes, settings: Settings) -> str:
-    from gateway.composition import make_shelf
+    from gateway.storage import storage_of
 
-    shelf = make_shelf(settings)
+    shelf = storage_of(settings).shelf()
     try:
         return (await shelf.publish(blob)).version
     finally:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.composition import make_history, make_shelf
 from gateway.fairness.units import KvTokenTime
 from gateway.learning.examples import of_recorded, progress_of
 from gateway.learning.training import NOTHING_BETTER, TrainingProcess
 from gateway.ports import ClosedApplication, Progress, ShelfMark
 from gateway.settings import Settings
+from gateway.storage import storage_of
 from gateway.workloads.sample import sample_applications
 from gateway.workloads.traces import RecordedApplication, RecordedCall
 from predictor import report
@@ -130,7 +130,7 @@ def closed(application: RecordedApplication, cost: float | None = None) -> Close
 
 def keep(applications: Sequence[ClosedApplication]) -> None:
     async def append() -> None:
-        history = make_history(Settings())
+        history = storage_of(Settings()).history()
         for one in applications:
             await history.append(one)
         await history.aclose()
@@ -139,7 +139,7 @@ def keep(applications: Sequence[ClosedApplication]) -> None:
 
 
 def mark() -> ShelfMark | None:
-    return asyncio.run(make_shelf(Settings()).mark())
+    return asyncio.run(storage_of(Settings()).shelf().mark())
 
 
 def test_the_gateways_own_record_is_learnt_and_published(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,11 +159,11 @@ def test_what_is_no_better_than_the_mean_is_not_published(capsys: pytest.Capture
 
 
 async def test_a_gateway_has_it_done_in_a_process_of_its_own() -> None:
-    history = make_history(Settings())
+    history = storage_of(Settings()).history()
     for application in telling(60):
         await history.append(closed(application))
     assert await TrainingProcess({})()
-    assert await make_shelf(Settings()).mark() is not None
+    assert await storage_of(Settings()).shelf().mark() is not None
 
 
 async def test_training_that_fails_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

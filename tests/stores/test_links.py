@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.composition import make_links
 from gateway.identity import LinkKey
-from gateway.settings import StoreSettings
+from gateway.settings import Settings, StoreSettings
+from gateway.storage import storage_of
 from gateway.stores.memory_links import MemoryLinks
 from gateway.stores.redis_links import RedisLinks
 from tests.conftest import RedisServer
@@ -118,7 +118,7 @@ async def test_how_long_and_how_many_is_set(redis_url: str, prefix: str) -> None
     settings = StoreSettings(
         redis_url=redis_url, prefix=prefix.strip("{}").replace(":", "-"), link_ttl_s=60, max_links=100
     )
-    links = make_links(settings)
+    links = storage_of(Settings(store=settings)).links()
     try:
         await links.note("acme", {A: "run-1"})
         async with Redis.from_url(redis_url) as client:
