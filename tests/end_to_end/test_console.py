@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.fakes.filling_engine import FillingVllm
 from tests.fakes.running_gateway import RunningGateway
@@ -23,7 +24,10 @@ HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>
 ALICE, BOB = "key-of-alice", "key-of-bob"
 
 
-def _chromium() -> str:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def _executable() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         import playwright  # noqa: F401
@@ -36,9 +40,9 @@ def _chromium() -> str:
     return found
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Any]:
-    executable = _chromium()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Any]:
+    executable = _executable()
     from playwright.async_api import async_playwright
 
     async with async_playwright() as driver:
@@ -47,7 +51,15 @@ async def browser() -> AsyncIterator[Any]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(chromium: Any) -> AsyncIterator[Any]:
+    """One for all tests; every page has a context of its own, which does not outlive its test."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def engine() -> AsyncIterator[FillingVllm]:
     async with FillingVllm(2000, max_num_seqs=3, iteration_s=0.1) as engine:
         yield engine
