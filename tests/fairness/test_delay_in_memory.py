@@ -1,14 +1,12 @@
 """The delay bound for an engine: many calls side by side in one KV memory (docs/algorithm.md derives it).
 
-The server has M tokens of memory. Each iteration every running call writes one token; a call with a prompt of p and d
-output tokens runs for d iterations and holds p + i in the i-th. Calls are admitted in order of (F, application id,
-order) when their whole length fits, and the first that does not fit blocks those behind it. All calls of an application
-are there when it arrives, and its cost is known. Then it is later than in GPS by at most 2·M·D tokens·iterations of
+Calls are admitted in order of (F, application id, order), all calls of an application are there when it arrives, and
+its cost is known (`tests/fakes/memory_engine.py`). Then it is later than in GPS by at most 2·M·D tokens·iterations of
 service, where D is the largest number of iterations that one call runs.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -31,114 +29,58 @@ from gateway.fairness import (
 )
 from gateway.fairness.cost import application_cost, call_cost
 from gateway.fairness.units import Tokens
-
-MEMORY = 40
-
-Lengths = tuple[Tokens, Tokens]
-"""(prompt, output) tokens of one call."""
+from tests.fakes import memory_engine
+from tests.fakes.memory_engine import LENGTHS, Lengths, MemoryEngine, Running, bound, name_of
 
 
 @dataclass(frozen=True)
-class Job:
-    """`at`: service delivered before it arrives."""
-
-    at: float
-    calls: tuple[Lengths, ...]
+class Job(memory_engine.Job):
     weight: Weight = UNIT_WEIGHT
 
-    @property
-    def cost(self) -> KvTokenTime:
-        return application_cost(self.calls)
 
-
-@dataclass
-class Running:
-    application_id: ApplicationId
-    lengths: Lengths
-    iteration: int = 0
-
-
-@dataclass
-class Engine:
-    jobs: list[Job]
-    policy: Policy
-    clock: VirtualClock = field(default_factory=VirtualClock)
-    delivered: float = 0.0
-    views: dict[ApplicationId, ApplicationView] = field(default_factory=dict)
-    waiting: list[tuple[ApplicationId, int, CallView, Lengths]] = field(default_factory=list)
-    running: list[Running] = field(default_factory=list)
-    finished: dict[ApplicationId, float] = field(default_factory=dict)
-    open_calls: dict[ApplicationId, int] = field(default_factory=dict)
-
-    def run(self) -> dict[ApplicationId, float]:
-        """Service delivered when each application's last call ends."""
-        coming = sorted(((job.at, name_of(number), job) for number, job in enumerate(self.jobs)), reverse=True)
-        while coming or self.waiting or self.running:
-            if not self.waiting and not self.running:
-                self.delivered = max(self.delivered, coming[-1][0])
-            while coming and coming[-1][0] <= self.delivered:
-                self.arrive(*coming.pop()[1:])
-            self.admit()
-            self.iterate()
-        return self.finished
+class Engine(MemoryEngine[Job]):
+    def __init__(self, jobs: Sequence[Job], policy: Policy) -> None:
+        super().__init__(jobs)
+        self.policy = policy
+        self.clock = VirtualClock()
+        self.views: dict[ApplicationId, ApplicationView] = {}
 
     def arrive(self, name: ApplicationId, job: Job) -> None:
         finish = self.clock.arrive(name, job.cost, job.weight)
         self.views[name] = ApplicationView(name, self.delivered, job.weight, finish, job.cost, KvTokenTime(0.0))
         self.policy.joined(name, job.weight)
-        self.open_calls[name] = len(job.calls)
-        self.waiting += [
-            (name, order, CallView(self.delivered, call_cost(*lengths)), lengths)
-            for order, lengths in enumerate(job.calls)
-        ]
 
-    def admit(self) -> None:
-        self.waiting.sort(key=lambda call: (self.policy.rank(self.views[call[0]], call[2]), call[0], call[1]))
-        while self.waiting:
-            name, _, _, lengths = self.waiting[0]
-            if sum(lengths) + sum(sum(one.lengths) for one in self.running) > MEMORY:
-                return
-            self.running.append(Running(name, lengths))
-            del self.waiting[0]
+    def first(self) -> tuple[ApplicationId, int]:
+        calls = (
+            (self.policy.rank(view, CallView(view.arrived_at, call_cost(*lengths))), name, order)
+            for name, waiting in self.waiting.items()
+            for view in [self.views[name]]
+            for order, lengths in enumerate(waiting)
+        )
+        _, name, order = min(calls)
+        return name, order
 
-    def iterate(self) -> None:
-        service = 0
-        for one in self.running:
-            one.iteration += 1
-            held = one.lengths[0] + one.iteration
-            service += held
-            self.views[one.application_id].service = KvTokenTime(self.views[one.application_id].service + held)
-        self.delivered += service
-        self.clock.serve(KvTokenTime(service))
-        for one in self.running:
-            if one.iteration == one.lengths[1]:
-                self.policy.charged(one.application_id, *one.lengths)
-                self.finished[one.application_id] = self.delivered
-                self.open_calls[one.application_id] -= 1
-                if not self.open_calls[one.application_id]:
-                    self.policy.left(one.application_id)
-        self.running = [one for one in self.running if one.iteration < one.lengths[1]]
-
-
-def name_of(number: int) -> ApplicationId:
-    return ApplicationId(f"app-{number:02}")
+    def served(self, service: Mapping[ApplicationId, int], ended: Sequence[Running]) -> None:
+        for name, amount in service.items():
+            self.views[name].service = KvTokenTime(self.views[name].service + amount)
+        self.clock.serve(KvTokenTime(sum(service.values())))
+        for one in ended:
+            self.policy.charged(one.application_id, *one.lengths)
+        for name in {one.application_id for one in ended}:
+            if self.is_finished(name):
+                self.policy.left(name)
 
 
 def lateness(jobs: list[Job], policy: Policy) -> dict[ApplicationId, float]:
     real = Engine(jobs, policy)
-    finished = real.run()
+    real.run()
     arrivals = [
         FluidArrival(name_of(n), real.views[name_of(n)].arrived_at, job.cost, job.weight) for n, job in enumerate(jobs)
     ]
     fluid = fluid_gps(arrivals)
-    return {name: end - float(fluid[name].at) for name, end in finished.items()}
+    return {name: end - float(fluid[name].at) for name, end in real.finished.items()}
 
 
-def bound(jobs: list[Job]) -> float:
-    return 2.0 * MEMORY * max(output for job in jobs for _, output in job.calls)
-
-
-LENGTHS = st.tuples(st.integers(1, 25).map(Tokens), st.integers(1, 12).map(Tokens))
 JOBS = st.lists(
     st.builds(
         Job,
