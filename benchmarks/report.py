@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.markdown import replaced, table
 from benchmarks.prediction_tables import with_prediction
 from benchmarks.workloads import LARGE, MEDIUM, SMALL
+from gateway.fairness.shares import SHARES_NAMES
 from gateway.replay.drawing import draw
 from gateway.replay.records import RunRecord
 
@@ -57,21 +58,18 @@ def with_cost(page: str) -> str:
         json.loads((RESULTS / f"{name}.json").read_text())["rows"] for name in ("scheduler_cost", "store_cost")
     )
     events = {row["backlogged"]: row for row in scheduler if row["policy"] == "justitia"}
-    pairs = {(row["store"], row["backlogged"]): row for row in stores}
+    pairs = {(row["store"], row["shares"], row["backlogged"]): row for row in stores}
+    columns = [(store, shares) for store in ("memory", "redis") for shares in SHARES_NAMES]
     lines = [
         [
             f"{backlog:,}",
             f"{row['event_us']:.0f}",
-            *(f"{pairs[store, backlog]['arrive_serve_us']:.0f}" for store in ("memory", "redis")),
+            *(f"{pairs[*column, backlog]['arrive_serve_us']:.0f}" for column in columns),
         ]
         for backlog, row in events.items()
     ]
-    head = [
-        "backlogged applications",
-        "scheduler, an event, µs",
-        "memory store, arrive and serve, µs",
-        "Redis, the same, µs",
-    ]
+    head = ["backlogged applications", "scheduler, an event, µs"]
+    head += [f"{store} store, {shares} shares, µs" for store, shares in columns]
     return replaced(page, "cost", table(head, lines))
 
 

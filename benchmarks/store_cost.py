@@ -5,6 +5,7 @@
 Without --redis it starts a redis-server of its own on a unix socket. `arrive_serve_us` is what a caller waits for the
 two operations, one after the other, nothing else under way; `concurrent_us` is the time per such pair with 64 callers;
 `redis_us` is what the server itself spent on an operation. Costs are chosen so that nobody departs while it measures.
+Each with a share for every application, and with a share for each of a hundred tenants, whose applications are as many.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from gateway.demo.surroundings import StolenTime, machine, versions
+from gateway.fairness.shares import SHARES_NAMES, SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, Weight
 from gateway.ports import Arrival, StateStore
 from gateway.stores.memory import MemoryStore
@@ -30,6 +32,7 @@ from gateway.stores.redis import RedisStore
 BACKLOGS = (100, 1_000, 10_000, 100_000)
 NUM_PAIRS = 500
 NUM_CALLERS = 64
+NUM_TENANTS = 100
 NOW = 1_700_000_000.0
 
 Row = dict[str, float | int | str | None]
@@ -44,7 +47,7 @@ async def fill(store: StateStore, first: int, last: int) -> None:
 
 def arrival(name: str, number: int) -> Arrival:
     cost = KvTokenTime(1e9 + 1e3 * (number * 7919 % 100_003))
-    return Arrival(ApplicationId(name), "tenant", "agent", cost, Weight(1000))
+    return Arrival(ApplicationId(name), f"tenant-{number % NUM_TENANTS}", "agent", cost, Weight(1000))
 
 
 async def pair(store: StateStore, name: str, number: int) -> None:
@@ -72,17 +75,17 @@ async def measure(store: StateStore, backlog: int) -> Row:
     }
 
 
-async def measure_memory() -> list[Row]:
-    store, rows, filled = MemoryStore(), [], 0
+async def measure_memory(shares: SharesName) -> list[Row]:
+    store, rows, filled = MemoryStore(shares), [], 0
     for backlog in BACKLOGS:
         await fill(store, filled, backlog)
         filled = backlog
-        rows.append({"store": "memory", **await measure(store, backlog)})
+        rows.append({"store": "memory", "shares": shares, **await measure(store, backlog)})
     return rows
 
 
-async def measure_redis(url: str) -> tuple[list[Row], str]:
-    store, rows, filled = RedisStore(url, prefix="{justitia:benchmark}", timeout_s=30), [], 0
+async def measure_redis(url: str, shares: SharesName) -> tuple[list[Row], str]:
+    store, rows, filled = RedisStore(url, prefix="{justitia:benchmark}", timeout_s=30, shares=shares), [], 0
     async with Redis.from_url(url, decode_responses=True) as server:
         for backlog in BACKLOGS:
             await fill(store, filled, backlog)
@@ -90,7 +93,7 @@ async def measure_redis(url: str) -> tuple[list[Row], str]:
             await server.config_resetstat()
             row = await measure(store, backlog)
             spent = (await server.info("commandstats"))["cmdstat_evalsha"]["usec_per_call"]
-            rows.append({"store": "redis", **row, "redis_us": spent})
+            rows.append({"store": "redis", "shares": shares, **row, "redis_us": spent})
         version = (await server.info("server"))["redis_version"]
     await store.wipe()
     await store.aclose()
@@ -119,18 +122,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "store_cost.json")
     args = parser.parse_args()
     load, stolen = os.getloadavg()[0], StolenTime()
-    rows = asyncio.run(measure_memory())
+    rows = [row for shares in SHARES_NAMES for row in asyncio.run(measure_memory(shares))]
     with contextlib.nullcontext(args.redis) if args.redis else redis_of_our_own() as url:
-        redis_rows, version = asyncio.run(measure_redis(url))
+        for shares in SHARES_NAMES:
+            redis_rows, version = asyncio.run(measure_redis(url, shares))
+            rows += redis_rows
     result = {
         "machine": machine(),
         "versions": {**versions(), "redis": version},
         "load_average_before": round(load, 2),
         "stolen_share": stolen.share(),
-        "rows": rows + redis_rows,
+        "rows": rows,
     }
     args.json.write_text(json.dumps(result, indent=2) + "\n")
-    for row in rows + redis_rows:
+    for row in rows:
         print(json.dumps(row))
 
 
