@@ -43,8 +43,9 @@ soak: setup ## Half an hour of steady traffic: does anything grow? FLAGS="--minu
 bench-observability: setup ## What metrics, spans and logs of every call cost; FLAGS=--quick.
 	$(BIN)/python -m benchmarks.observability $(FLAGS)
 
-dashboards: setup ## Write deploy/grafana/dashboards/ from deploy/dashboards/.
+dashboards: setup ## Write the dashboards of deploy/grafana/ and deploy/kubernetes/ from deploy/dashboards/.
 	$(BIN)/python -m deploy.dashboards
+	$(BIN)/python deploy/kubernetes/generate.py
 
 clean: ## Remove what setup made.
 	rm -rf .venv

@@ -22,7 +22,7 @@ from gateway.identity import KindRegistry
 from gateway.ports import EngineState, Prediction
 from gateway.process_reading import ProcessReading
 from gateway.scheduling.fairness_watch import FairnessReading
-from gateway.scheduling.model import Refusal
+from gateway.scheduling.model import Refusal, WaitsFor
 
 # From one step of an engine to the longest wait that settings allow by default; factors of about 2.5.
 _WAIT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0, 600.0)
@@ -98,6 +98,7 @@ class Metrics:
         )
         self._overhead_s = self._histogram("gateway_overhead_seconds", "Own time per call, no waiting.", _OVERHEAD_S)
         self._queued = self._gauge("calls_queued", "Calls waiting in this gateway.", "livesum")
+        self._held = self._gauge("calls_held", "Calls waiting in this gateway, by what holds them.", "livesum", "hold")
         self._running = self._gauge("calls_running", "Calls of this gateway dispatched and not ended.", "livesum")
         self._oldest_wait_s = self._gauge(
             "call_oldest_wait_seconds", "How long the first of the waiting calls has waited; 0: none waits.", "livemax"
@@ -232,6 +233,10 @@ class Metrics:
     def queue_depth(self, waiting: int, running: int) -> None:
         self._queued.of().set(waiting)
         self._running.of().set(running)
+
+    def calls_held(self, num_waiting_for: Mapping[WaitsFor, int]) -> None:
+        for hold, num_calls in num_waiting_for.items():
+            self._held.of(hold).set(num_calls)
 
     def oldest_wait(self, waited_s: float) -> None:
         self._oldest_wait_s.of().set(waited_s)

@@ -14,25 +14,25 @@ from gateway.ports import EngineState, Prediction
 from gateway.process_reading import ProcessReading, read_process
 from gateway.process_watch import watch_process
 from gateway.scheduling.fairness_watch import FairnessReading
-from gateway.scheduling.model import Refusal
+from gateway.scheduling.model import Refusal, WaitsFor
 from tests.fakes.waiting import until
 
 CONTRACT = """
     applications_backlogged virtual_time_kv_token_iterations calls_queued calls_running calls_total
     application_completion_seconds call_queue_seconds call_time_to_first_token_seconds gateway_overhead_seconds
     service_kv_token_iterations_total application_lag_kv_token_iterations prediction_relative_error identity_total
-    store_operation_seconds store_errors_total engine_up engine_kv_usage_ratio
-    prediction_interval_total prediction_drift_ratio predictor_in_use
-    call_oldest_wait_seconds calls_queued_limit refusals_total tokens_total virtual_start_spread_kv_token_iterations
-    virtual_cost_max_kv_token_iterations application_lateness_kv_token_iterations
-    application_lateness_bound_kv_token_iterations tenant_service_kv_token_iterations_total backlogged_weight
-    tenant_calls_queued engine_kv_capacity_tokens engine_calls engine_preemptions_total engine_mode store_up
-    event_loop_lag_seconds build_info workers process_start_time_seconds process_resident_memory_bytes
-    process_cpu_seconds_total process_open_files process_max_files unauthenticated_calls_total spans_total
+    store_operation_seconds store_errors_total engine_up engine_kv_usage_ratio prediction_interval_total
+    prediction_drift_ratio predictor_in_use call_oldest_wait_seconds calls_queued_limit calls_held refusals_total
+    tokens_total virtual_start_spread_kv_token_iterations virtual_cost_max_kv_token_iterations
+    application_lateness_kv_token_iterations application_lateness_bound_kv_token_iterations
+    tenant_service_kv_token_iterations_total backlogged_weight tenant_calls_queued engine_kv_capacity_tokens
+    engine_calls engine_preemptions_total engine_mode store_up event_loop_lag_seconds build_info workers
+    process_start_time_seconds process_resident_memory_bytes process_cpu_seconds_total process_open_files
+    process_max_files unauthenticated_calls_total spans_total
 """
 
 LABELS = {"policy", "application_kind", "outcome", "engine", "model", "tenant_class", "rule", "operation", "le"}
-LABELS |= {"cost", "predictor", "reason", "direction", "mode", "status", "version", "result"}
+LABELS |= {"hold", "cost", "predictor", "reason", "direction", "mode", "status", "version", "result"}
 
 STATE = EngineState(
     incarnation=1,
@@ -73,6 +73,7 @@ def with_everything_counted() -> Metrics:
     metrics.tenant_classes(("standard", "high"))
     metrics.tenant_service("high", 12.5)
     metrics.tenant_calls_queued({"standard": 4, "high": 0})
+    metrics.calls_held({WaitsFor.TURN: 3, WaitsFor.TENANT_CAP: 0, WaitsFor.ENGINE: 0})
     metrics.oldest_wait(1.5)
     metrics.queue_limit(100)
     metrics.refused(Refusal.QUEUE_FULL)
@@ -138,6 +139,7 @@ def test_values() -> None:
     assert seen["justitia_backlogged_weight", "justitia", "standard"] == 2
     assert seen["justitia_tenant_service_kv_token_iterations_total", "high", "justitia"] == 12.5
     assert seen["justitia_tenant_calls_queued", "justitia", "standard"] == 4
+    assert seen["justitia_calls_held", "justitia", "turn"] == 3
     assert seen["justitia_call_oldest_wait_seconds", "justitia"] == 1.5
     assert seen["justitia_tokens_total", "completion", "justitia"] == 7
     assert seen["justitia_process_open_files", "justitia"] == 40

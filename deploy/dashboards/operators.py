@@ -140,6 +140,14 @@ QUEUE = Row(
             ),
         ),
         Graph(
+            "Waiting, by what for",
+            "`turn`: for who is before them, and then for room in an engine. `tenant_cap`: their tenant has as many "
+            "calls running as it may (`justitia keys terms`). `engine`: nobody who is up serves their model.",
+            "short",
+            (Series(f"sum by (hold) (justitia_calls_held{OF})", "{{hold}}"),),
+            is_stacked=True,
+        ),
+        Graph(
             "Waiting, by tenants' class",
             "Who waits. A class that waits alone is at its cap (`justitia keys terms`), or asks for more than others.",
             "short",

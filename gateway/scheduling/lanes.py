@@ -84,6 +84,11 @@ class Lanes:
         self._lane_of[call_id] = lane
         self._look_at(lane)
 
+    def num_capped(self) -> int:
+        """Of its calls, those whose tenant has no room: O(lanes)."""
+        lanes = self._lanes.items()
+        return sum(len(queue) for name, queue in lanes if name not in (COMMON, ASIDE) and not self._has_room(name))
+
     # --- lanes ------------------------------------------------------------------------------------------------------
 
     def reopen(self, lane: str) -> None:

@@ -115,6 +115,17 @@ class ApplicationDescription:
     completion_tokens: Tokens
 
 
+class WaitsFor(StrEnum):
+    """What a waiting call waits for."""
+
+    TURN = "turn"
+    """Those before it, and then room in an engine."""
+    TENANT_CAP = "tenant_cap"
+    """That another call of its tenant ends."""
+    ENGINE = "engine"
+    """That one which serves its model is up (again)."""
+
+
 @value
 class Waiting:
     """Where one waiting call stands."""

@@ -37,7 +37,7 @@ from gateway.scheduling.events import (
     TimePassed,
 )
 from gateway.scheduling.lanes import ASIDE, COMMON, Lanes
-from gateway.scheduling.model import LEGAL_TRANSITIONS, Call, CallStatus, Outcome, Refusal, Usage
+from gateway.scheduling.model import LEGAL_TRANSITIONS, Call, CallStatus, Outcome, Refusal, Usage, WaitsFor
 from gateway.scheduling.ready_queue import MIN_HEAP_TO_COMPACT
 from gateway.scheduling.shedding import Bodies
 from gateway.scheduling.tenant_room import TenantRoom, TermsOf, no_limits
@@ -111,6 +111,19 @@ class Scheduler:
         if entry is None or entry.status is not CallStatus.WAITING:
             return None
         return self._queues[entry.call.model].num_before(call_id, now)
+
+    def num_waiting_for(self) -> dict[WaitsFor, int]:
+        """Of the waiting calls, how many wait for what: O(models + capped tenants)."""
+        found = dict.fromkeys(WaitsFor, 0)
+        served = self._served()
+        for model, queue in self._queues.items():
+            if model not in served:
+                found[WaitsFor.ENGINE] += len(queue)
+                continue
+            num_capped = queue.num_capped()
+            found[WaitsFor.TENANT_CAP] += num_capped
+            found[WaitsFor.TURN] += len(queue) - num_capped
+        return found
 
     def live_applications(self) -> list[ApplicationId]:
         """Those with calls."""
@@ -366,6 +379,10 @@ class Scheduler:
             for queue in self._queues.values():
                 queue.reopen(tenant)
 
+    def _served(self) -> set[str]:
+        """Models of the engines that are up."""
+        return {model for engine in self._engines.values() if engine.is_up for model in engine.models}
+
     # --- leaving undispatched ---------------------------------------------------------------------------------------
 
     def _refuse(self, call: Call, refusal: Refusal) -> list[Decision]:
@@ -402,7 +419,7 @@ class Scheduler:
 
     def _evict_stranded(self, now: float) -> list[Decision]:
         """Calls whose model nobody serves: at once if every engine is up, after the grace if one may come back."""
-        served = {model for engine in self._engines.values() if engine.is_up for model in engine.models}
+        served = self._served()
         if all(model in served for model in self._queues):
             return []
         all_up = all(engine.is_up for engine in self._engines.values())

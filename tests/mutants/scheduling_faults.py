@@ -7,6 +7,7 @@ SCHEDULER = "gateway/scheduling/scheduler.py"
 WINDOW = "gateway/scheduling/engine_window.py"
 QUEUE = "gateway/scheduling/ready_queue.py"
 ACCOUNTS = "gateway/scheduling/accounts.py"
+APPLICATION_STORE = "gateway/scheduling/application_store.py"
 APPLICATIONS = "gateway/scheduling/applications.py"
 DISPATCHER = "gateway/scheduling/dispatcher.py"
 LANES = "gateway/scheduling/lanes.py"
@@ -141,9 +142,9 @@ FAULTS: list[dict[str, str]] = [
         "tests": UNITS,
     },
     {
-        "file": APPLICATIONS,
-        "old": "reading < before:",
-        "new": "False:",
+        "file": APPLICATION_STORE,
+        "old": "has_forgotten = reading < last_seen",
+        "new": "has_forgotten = False",
         "why": "a store that lost its memory is not noticed",
         "tests": UNITS,
     },
@@ -181,6 +182,20 @@ FAULTS: list[dict[str, str]] = [
         "new": "pass",
         "why": "an application whose call left the queue is never closed",
         "tests": CALL_HISTORIES,
+    },
+    {
+        "file": LANES,
+        "old": "if name not in (COMMON, ASIDE) and not self._has_room(name))",
+        "new": "if name not in (COMMON, ASIDE))",
+        "why": "calls whose tenant has room are told to be held back by its cap",
+        "tests": "tests/scheduling/test_lanes.py",
+    },
+    {
+        "file": "gateway/scheduling/scheduler.py",
+        "old": "                found[WaitsFor.ENGINE] += len(queue)\n                continue\n",
+        "new": "                found[WaitsFor.ENGINE] += len(queue)\n",
+        "why": "calls that nobody serves are counted twice",
+        "tests": "tests/scheduling/test_tenants.py",
     },
     {
         "file": LANES,

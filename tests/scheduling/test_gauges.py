@@ -36,6 +36,7 @@ async def swept(world: World) -> None:
     world.dispatcher._gauges.sweep(
         snapshot,
         lambda application_id: any(scheduler.counts(application_id)),
+        scheduler.num_waiting_for(),
         world.time,
         store_is_up=world.dispatcher._applications.store_is_up,
     )
@@ -66,6 +67,19 @@ async def test_waiting_calls_by_class_and_the_oldest() -> None:
         world.dispatcher._gauge()
         assert value(world, "tenant_calls_queued", tenant_class="standard") == 0
         assert world.gauge("call_oldest_wait_seconds") == 0
+
+
+async def test_what_holds_the_waiting_calls() -> None:
+    async with ready(capacity=100) as world:
+        for _ in range(4):
+            await started(world, "a", cost=5000)
+        await swept(world)
+        held = {hold: value(world, "calls_held", hold=hold) for hold in ("turn", "tenant_cap", "engine")}
+        assert held == {"turn": 2, "tenant_cap": 0, "engine": 0}
+        world.engines[0].is_down = True
+        await world.read()
+        await swept(world)
+        assert value(world, "calls_held", hold="engine") == 2
 
 
 async def test_a_refusal_is_counted_by_its_reason() -> None:

@@ -89,6 +89,9 @@ class LanesLikeAList(RuleBasedStateMachine):
     def first_and_length_agree(self) -> None:
         assert self.lanes.first() == self.expected()
         assert len(self.lanes) == len(self.calls)
+        assert self.lanes.num_capped() == sum(
+            lane != COMMON and self.room[lane] <= 0 for *_, lane in self.calls.values()
+        )
 
 
 TestLanesLikeAList = LanesLikeAList.TestCase

@@ -2,8 +2,17 @@
 
 from gateway.fairness.units import ApplicationId
 from gateway.identity.terms import NO_LIMITS, TenantTerms
-from gateway.scheduling.events import CallArrived, CallEnded, Decision, Dispatch, DrainBegan, End, RunningElsewhere
-from gateway.scheduling.model import Outcome, Refusal
+from gateway.scheduling.events import (
+    CallArrived,
+    CallEnded,
+    Decision,
+    Dispatch,
+    DrainBegan,
+    End,
+    EngineLost,
+    RunningElsewhere,
+)
+from gateway.scheduling.model import Outcome, Refusal, WaitsFor
 from gateway.scheduling.scheduler import Scheduler
 from tests.scheduling.builders import call, make_scheduler, ranked, report
 
@@ -63,6 +72,21 @@ def test_calls_at_other_gateways_count() -> None:
     assert [dispatched(arrive(scheduler, f"t{i}", "t/1")) for i in range(2)] == [["t0"], []]
     assert dispatched(arrive(scheduler, "u0", "u/1")) == ["u0"]
     assert dispatched(scheduler.handle(RunningElsewhere({}), 1)) == ["t1"]
+
+
+def test_what_waiting_calls_wait_for() -> None:
+    scheduler = world(CAPPED, engines=("e1", "e2"))
+    scheduler.handle(report("e1", models=("m",)), 0)
+    scheduler.handle(report("e2", models=("n",)), 0)
+    for number in range(5):  # two of them run
+        arrive(scheduler, f"t{number}", "t/1")
+    arrive(scheduler, "n1", "u/1", model="n")
+    scheduler.handle(report("e1", models=("m",), free=0), 1)
+    for call_id in ("u1", "u2", "u3"):  # one may wait in the engine
+        arrive(scheduler, call_id, "u/1")
+    assert scheduler.num_waiting_for() == {WaitsFor.TURN: 2, WaitsFor.TENANT_CAP: 3, WaitsFor.ENGINE: 0}
+    scheduler.handle(EngineLost("e1"), 2)
+    assert scheduler.num_waiting_for() == {WaitsFor.TURN: 0, WaitsFor.TENANT_CAP: 0, WaitsFor.ENGINE: 5}
 
 
 def test_a_cap_that_changes_while_calls_wait() -> None:
