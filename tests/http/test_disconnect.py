@@ -11,9 +11,11 @@ class Client:
     """The `receive` of a client that can leave."""
 
     def __init__(self) -> None:
+        self.is_watched = asyncio.Event()
         self.left = asyncio.Event()
 
     async def receive(self) -> dict[str, Any]:
+        self.is_watched.set()
         await self.left.wait()
         return {"type": "http.disconnect"}
 
@@ -52,7 +54,7 @@ async def test_leaving_cancels_what_is_inside_and_is_said_outside() -> None:
 async def test_after_the_last_byte_it_is_no_leaving() -> None:
     client = Client()
     async with ClientWatch(client.receive) as watch:
-        await asyncio.sleep(0)
+        await client.is_watched.wait()
         watch.stop()
         client.left.set()
         for _ in range(5):
@@ -60,18 +62,17 @@ async def test_after_the_last_byte_it_is_no_leaving() -> None:
 
 
 async def test_a_cancellation_from_elsewhere_stays_one() -> None:
-    client = Client()
-
-    async def serve() -> None:
+    async def serve(client: Client) -> None:
         async with ClientWatch(client.receive):
             await for_ever()
 
     for leaves_too in (False, True):
-        task = asyncio.create_task(serve())
-        await asyncio.sleep(0)
-        task.cancel()
+        client = Client()
+        task = asyncio.create_task(serve(client))
+        await client.is_watched.wait()
         if leaves_too:
-            client.left.set()
+            client.left.set()  # the watcher is woken first, and cancels it a second time
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 

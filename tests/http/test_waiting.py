@@ -56,9 +56,9 @@ async def test_what_goes_wrong_after_a_comment_is_an_event(engine: FakeVllm, ful
         error = {"error": {"message": "too long", "code": 400}}
         engine.on_call, engine.is_full = answers(error, 400), False
         rest = [line async for line in lines if line and not line.startswith(":")]
-    assert [json.loads(line.removeprefix("data: ")) for line in rest] == [
-        {"error": {"message": "too long", "code": 400}}
-    ]
+    [event] = rest
+    assert event.startswith("data: ")
+    assert json.loads(event.removeprefix("data: ")) == {"error": {"message": "too long", "code": 400}}
 
 
 async def test_without_a_stream_nothing_is_sent_before_the_answer(engine: FakeVllm, full: RunningGateway) -> None:

@@ -166,8 +166,8 @@ FAULTS: list[dict[str, str]] = [
         "file": "gateway/http/calls.py",
         "old": "        finally:\n            await response.aclose()\n",
         "new": "        finally:\n            pass\n",
-        "why": "an engine works on for a client that has left",
-        "tests": "tests/http/test_calls.py -k leaves",
+        "why": "an engine works on for a client that left without having read",
+        "tests": "tests/http/test_slow_clients.py",
     },
     {
         "file": "gateway/http/schemas.py",
@@ -230,7 +230,7 @@ FAULTS: list[dict[str, str]] = [
         "old": "    if not isinstance(metadata, dict):\n        metadata = {}\n",
         "new": "    metadata = metadata or {}\n",
         "why": "metadata that is no object breaks a call",
-        "tests": "tests/http/test_fuzz.py",
+        "tests": "tests/identity/test_clues.py",
     },
     {
         "file": "gateway/http/headers.py",
@@ -272,7 +272,7 @@ FAULTS: list[dict[str, str]] = [
         "old": "for text in texts if isinstance(text, str))",
         "new": "for text in texts if text)",
         "why": "a part of a message whose text is none breaks a call",
-        "tests": "tests/http/test_fuzz.py -k usual_body",
+        "tests": "tests/http/test_prompts.py",
     },
     {
         "file": "gateway/listening.py",
