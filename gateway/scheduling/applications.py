@@ -1,7 +1,7 @@
 """The applications this gateway serves, in step with the shared store.
 
-The store is asked once per application event (first call, charges of ended calls in one batch a sweep, close), never
-once per call. When it does not answer, no call is lost: applications known here keep their place, new ones get one
+The store is asked once per application event (first call; what its ended calls cost, once a sweep; close), never once
+per call. When it does not answer, no call is lost: applications known here keep their place, new ones get one
 from the last clock seen here (`provisional`), and charges are kept. When it answers again, every live application is
 entered anew, which is a no-op in a store that kept its memory and repairs one that lost it.
 """
