@@ -22,7 +22,7 @@ from gateway.identity import KindRegistry
 from gateway.ports import EngineState, Prediction
 from gateway.process_reading import ProcessReading
 from gateway.scheduling.fairness_watch import FairnessReading
-from gateway.scheduling.model import Refusal, WaitsFor
+from gateway.scheduling.model import Hold, Refusal
 
 # From one step of an engine to the longest wait that settings allow by default; factors of about 2.5.
 _WAIT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0, 600.0)
@@ -234,8 +234,8 @@ class Metrics:
         self._queued.of().set(waiting)
         self._running.of().set(running)
 
-    def calls_held(self, num_waiting_for: Mapping[WaitsFor, int]) -> None:
-        for hold, num_calls in num_waiting_for.items():
+    def calls_held(self, num_held: Mapping[Hold, int]) -> None:
+        for hold, num_calls in num_held.items():
             self._held.of(hold).set(num_calls)
 
     def oldest_wait(self, waited_s: float) -> None:

@@ -14,7 +14,7 @@ from gateway.ports import EngineState, Prediction
 from gateway.process_reading import ProcessReading, read_process
 from gateway.process_watch import watch_process
 from gateway.scheduling.fairness_watch import FairnessReading
-from gateway.scheduling.model import Refusal, WaitsFor
+from gateway.scheduling.model import Hold, Refusal
 from tests.fakes.waiting import until
 
 CONTRACT = """
@@ -73,7 +73,7 @@ def with_everything_counted() -> Metrics:
     metrics.tenant_classes(("standard", "high"))
     metrics.tenant_service("high", 12.5)
     metrics.tenant_calls_queued({"standard": 4, "high": 0})
-    metrics.calls_held({WaitsFor.TURN: 3, WaitsFor.TENANT_CAP: 0, WaitsFor.ENGINE: 0})
+    metrics.calls_held({Hold.ORDER: 3, Hold.TENANT_CAP: 0})
     metrics.oldest_wait(1.5)
     metrics.queue_limit(100)
     metrics.refused(Refusal.QUEUE_FULL)
@@ -139,7 +139,7 @@ def test_values() -> None:
     assert seen["justitia_backlogged_weight", "justitia", "standard"] == 2
     assert seen["justitia_tenant_service_kv_token_iterations_total", "high", "justitia"] == 12.5
     assert seen["justitia_tenant_calls_queued", "justitia", "standard"] == 4
-    assert seen["justitia_calls_held", "justitia", "turn"] == 3
+    assert seen["justitia_calls_held", "justitia", "order"] == 3
     assert seen["justitia_call_oldest_wait_seconds", "justitia"] == 1.5
     assert seen["justitia_tokens_total", "completion", "justitia"] == 7
     assert seen["justitia_process_open_files", "justitia"] == 40

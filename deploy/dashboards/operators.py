@@ -140,9 +140,10 @@ QUEUE = Row(
             ),
         ),
         Graph(
-            "Waiting, by what for",
-            "`turn`: for who is before them, and then for room in an engine. `tenant_cap`: their tenant has as many "
-            "calls running as it may (`justitia keys terms`). `engine`: nobody who is up serves their model.",
+            "Waiting, by what holds them",
+            "`capacity`: the first of each model, for room in an engine. `order`: those behind it. `tenant_cap`: their "
+            "tenant has as many calls running as it may (`justitia keys terms`). `no_engine`: nobody who is up serves "
+            "their model.",
             "short",
             (Series(f"sum by (hold) (justitia_calls_held{OF})", "{{hold}}"),),
             is_stacked=True,

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from gateway.scheduling.overview import Hold
+from gateway.scheduling.model import Hold
 
 
 class OverviewRow(BaseModel):

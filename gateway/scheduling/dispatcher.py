@@ -336,7 +336,7 @@ class Dispatcher:
             self._gauges.sweep(
                 snapshot,
                 lambda application_id: any(self._scheduler.counts(application_id)),
-                self._scheduler.num_waiting_for(),
+                self._scheduler.num_held(),
                 self._now(),
                 store_is_up=self._applications.store_is_up,
             )

@@ -11,7 +11,7 @@ from gateway.ports import Snapshot
 from gateway.scheduling.accounts import Charge
 from gateway.scheduling.engine_feed import EngineFeed
 from gateway.scheduling.fairness_watch import Delivery, FairnessWatch
-from gateway.scheduling.model import Refusal, Usage, WaitsFor
+from gateway.scheduling.model import Hold, Refusal, Usage
 from gateway.scheduling.tenant_room import TermsOf
 
 
@@ -80,14 +80,14 @@ class Gauges:
         self,
         snapshot: Snapshot,
         has_calls: Callable[[ApplicationId], bool],
-        num_waiting_for: Mapping[WaitsFor, int],
+        num_held: Mapping[Hold, int],
         now: float,
         *,
         store_is_up: bool,
     ) -> None:
         feeds = self._feeds.values()
         delivery = Delivery(sum(feed.delivered for feed in feeds), sum(feed.capacity_kv_tokens for feed in feeds))
-        self._metrics.calls_held(num_waiting_for)
+        self._metrics.calls_held(num_held)
         self._metrics.store_up(store_is_up)
         self._metrics.clock(snapshot.virtual_time, len(snapshot.backlogged))
         self._metrics.fairness(self._watch.look(snapshot, has_calls, delivery, now))

@@ -115,15 +115,22 @@ class ApplicationDescription:
     completion_tokens: Tokens
 
 
-class WaitsFor(StrEnum):
-    """What a waiting call waits for."""
+class Hold(StrEnum):
+    """What holds a waiting call; or an application, by the first of its waiting calls."""
 
-    TURN = "turn"
-    """Those before it, and then room in an engine."""
+    NO_ENGINE = "no_engine"
+    """Nobody who is up serves its model; it waits out the grace of a lost engine."""
     TENANT_CAP = "tenant_cap"
-    """That another call of its tenant ends."""
-    ENGINE = "engine"
-    """That one which serves its model is up (again)."""
+    """Its tenant has as many calls running as it may, and is passed by others meanwhile."""
+    ORDER = "order"
+    """Calls of its model rank before it and may run."""
+    CAPACITY = "capacity"
+    """It is the next, and no engine has room for it."""
+    QUOTA = "quota"
+    """Of an application: none of its calls waits, and one that came now would be refused, because its tenant has used
+    up a quota."""
+    NOTHING = "nothing"
+    """Of an application: none of its calls waits."""
 
 
 @value

@@ -3,40 +3,23 @@
 Made once of a reading of everything (`make_overview`), then cut to what somebody may see and wants to see (`seen_by`):
 a tenant has its own applications by name and everybody else's as numbers.
 
-What holds an application is told of the first of its waiting calls:
-
-- `no_engine`: nobody who is up serves its model; it waits out the grace of a lost engine;
-- `tenant_cap`: its tenant has as many calls running as it may, and is passed by others meanwhile;
-- `order`: calls of its model rank before it and may run;
-- `capacity`: it is the next, and no engine has room for it;
-- `quota`: none of its calls waits, and one that came now would be refused, because its tenant has used up a quota;
-- `nothing`: none of its calls waits.
+What holds an application (`model.Hold`) is told of the first of its waiting calls.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from gateway.fairness.cost import remaining_cost
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime
 from gateway.ports import EngineMode, EngineState
-from gateway.scheduling.model import ApplicationDescription
+from gateway.scheduling.model import ApplicationDescription, Hold
 
 MAX_NAMED_ON_ENGINE = 50
 """Applications an engine's view names; the calls of others are a number."""
 
 MAX_AHEAD = 20
 """Of those before an application, the nearest; as in `describe`."""
-
-
-class Hold(StrEnum):
-    NOTHING = "nothing"
-    ORDER = "order"
-    TENANT_CAP = "tenant_cap"
-    QUOTA = "quota"
-    NO_ENGINE = "no_engine"
-    CAPACITY = "capacity"
 
 
 # --- what is read ---------------------------------------------------------------------------------------------------

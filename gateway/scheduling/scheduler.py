@@ -37,7 +37,7 @@ from gateway.scheduling.events import (
     TimePassed,
 )
 from gateway.scheduling.lanes import ASIDE, COMMON, Lanes
-from gateway.scheduling.model import LEGAL_TRANSITIONS, Call, CallStatus, Outcome, Refusal, Usage, WaitsFor
+from gateway.scheduling.model import LEGAL_TRANSITIONS, Call, CallStatus, Hold, Outcome, Refusal, Usage
 from gateway.scheduling.ready_queue import MIN_HEAP_TO_COMPACT
 from gateway.scheduling.shedding import Bodies
 from gateway.scheduling.tenant_room import TenantRoom, TermsOf, no_limits
@@ -112,17 +112,19 @@ class Scheduler:
             return None
         return self._queues[entry.call.model].num_before(call_id, now)
 
-    def num_waiting_for(self) -> dict[WaitsFor, int]:
-        """Of the waiting calls, how many wait for what: O(models + capped tenants)."""
-        found = dict.fromkeys(WaitsFor, 0)
+    def num_held(self) -> dict[Hold, int]:
+        """Of the waiting calls, how many are held by what: O(models + capped tenants)."""
+        found = dict.fromkeys((Hold.CAPACITY, Hold.ORDER, Hold.TENANT_CAP, Hold.NO_ENGINE), 0)
         served = self._served()
         for model, queue in self._queues.items():
             if model not in served:
-                found[WaitsFor.ENGINE] += len(queue)
+                found[Hold.NO_ENGINE] += len(queue)
                 continue
             num_capped = queue.num_capped()
-            found[WaitsFor.TENANT_CAP] += num_capped
-            found[WaitsFor.TURN] += len(queue) - num_capped
+            num_others = len(queue) - num_capped
+            found[Hold.TENANT_CAP] += num_capped
+            found[Hold.CAPACITY] += min(num_others, 1)
+            found[Hold.ORDER] += max(num_others - 1, 0)
         return found
 
     def live_applications(self) -> list[ApplicationId]:

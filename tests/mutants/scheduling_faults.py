@@ -192,8 +192,8 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": "gateway/scheduling/scheduler.py",
-        "old": "                found[WaitsFor.ENGINE] += len(queue)\n                continue\n",
-        "new": "                found[WaitsFor.ENGINE] += len(queue)\n",
+        "old": "                found[Hold.NO_ENGINE] += len(queue)\n                continue\n",
+        "new": "                found[Hold.NO_ENGINE] += len(queue)\n",
         "why": "calls that nobody serves are counted twice",
         "tests": "tests/scheduling/test_tenants.py",
     },

@@ -36,7 +36,7 @@ async def swept(world: World) -> None:
     world.dispatcher._gauges.sweep(
         snapshot,
         lambda application_id: any(scheduler.counts(application_id)),
-        scheduler.num_waiting_for(),
+        scheduler.num_held(),
         world.time,
         store_is_up=world.dispatcher._applications.store_is_up,
     )
@@ -74,12 +74,14 @@ async def test_what_holds_the_waiting_calls() -> None:
         for _ in range(4):
             await started(world, "a", cost=5000)
         await swept(world)
-        held = {hold: value(world, "calls_held", hold=hold) for hold in ("turn", "tenant_cap", "engine")}
-        assert held == {"turn": 2, "tenant_cap": 0, "engine": 0}
+        held = {
+            hold: value(world, "calls_held", hold=hold) for hold in ("capacity", "order", "tenant_cap", "no_engine")
+        }
+        assert held == {"capacity": 1, "order": 1, "tenant_cap": 0, "no_engine": 0}
         world.engines[0].is_down = True
         await world.read()
         await swept(world)
-        assert value(world, "calls_held", hold="engine") == 2
+        assert value(world, "calls_held", hold="no_engine") == 2
 
 
 async def test_a_refusal_is_counted_by_its_reason() -> None:

@@ -7,14 +7,13 @@ import pytest
 
 from gateway.fairness.units import ApplicationId, KvTokenTime, Tokens, VirtualTime, Weight
 from gateway.ports import EngineMode
-from gateway.scheduling.model import ApplicationDescription
+from gateway.scheduling.model import ApplicationDescription, Hold
 from gateway.scheduling.overview import (
     MAX_AHEAD,
     MAX_NAMED_ON_ENGINE,
     CallsOn,
     EngineSight,
     Foremost,
-    Hold,
     Reading,
     TenantSight,
     View,

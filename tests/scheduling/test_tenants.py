@@ -12,7 +12,7 @@ from gateway.scheduling.events import (
     EngineLost,
     RunningElsewhere,
 )
-from gateway.scheduling.model import Outcome, Refusal, WaitsFor
+from gateway.scheduling.model import Hold, Outcome, Refusal
 from gateway.scheduling.scheduler import Scheduler
 from tests.scheduling.builders import call, make_scheduler, ranked, report
 
@@ -31,6 +31,10 @@ def world(terms: dict[str, TenantTerms], **options: object) -> Scheduler:
     for finish, application in enumerate(("t/1", "t/2", "u/1", "v/1")):
         scheduler.handle(ranked(application, float(finish)), 0)
     return scheduler
+
+
+def held(scheduler: Scheduler) -> dict[Hold, int]:
+    return {hold: num_calls for hold, num_calls in scheduler.num_held().items() if num_calls}
 
 
 CAPPED = {"t": TenantTerms(max_running_calls=2)}
@@ -74,7 +78,7 @@ def test_calls_at_other_gateways_count() -> None:
     assert dispatched(scheduler.handle(RunningElsewhere({}), 1)) == ["t1"]
 
 
-def test_what_waiting_calls_wait_for() -> None:
+def test_what_holds_waiting_calls() -> None:
     scheduler = world(CAPPED, engines=("e1", "e2"))
     scheduler.handle(report("e1", models=("m",)), 0)
     scheduler.handle(report("e2", models=("n",)), 0)
@@ -84,9 +88,9 @@ def test_what_waiting_calls_wait_for() -> None:
     scheduler.handle(report("e1", models=("m",), free=0), 1)
     for call_id in ("u1", "u2", "u3"):  # one may wait in the engine
         arrive(scheduler, call_id, "u/1")
-    assert scheduler.num_waiting_for() == {WaitsFor.TURN: 2, WaitsFor.TENANT_CAP: 3, WaitsFor.ENGINE: 0}
+    assert held(scheduler) == {Hold.CAPACITY: 1, Hold.ORDER: 1, Hold.TENANT_CAP: 3}
     scheduler.handle(EngineLost("e1"), 2)
-    assert scheduler.num_waiting_for() == {WaitsFor.TURN: 0, WaitsFor.TENANT_CAP: 0, WaitsFor.ENGINE: 5}
+    assert held(scheduler) == {Hold.NO_ENGINE: 5}
 
 
 def test_a_cap_that_changes_while_calls_wait() -> None:
