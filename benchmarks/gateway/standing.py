@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,10 @@ def standing(
         port=free_port(),
         upstream=f"http://127.0.0.1:{bench.upstream_port}",
         installed=installed(contender.name, contender.packages),
-        folder=bench.folder / f"place-{free_port()}",
+        folder=Path(tempfile.mkdtemp(prefix="place-", dir=bench.folder)),
         metrics_port=free_port(),
         redis_port=free_port(),
     )
-    place.folder.mkdir()
     log, headers = place.folder / "log", contender.headers(place)
     variables = {**contender.environment(place), **(environment or {})}
     with (

@@ -92,9 +92,12 @@ class StateStore(Protocol):
         """A new estimate of the total cost: F = S + cost/weight, for the cost that `counted_cost` (`fairness`) says."""
         ...
 
-    async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
-        """Add what an ended call really cost to the application's `service`. V stays; F moves if the application has
-        had more than was predicted (`fairness.cost.counted_cost`)."""
+    async def charge(
+        self, services: Mapping[ApplicationId, KvTokenTime], now: float
+    ) -> Mapping[ApplicationId, Standing]:
+        """Add what ended calls really cost to each application's `service`. V stays; F moves if an application has
+        had more than was predicted (`fairness.cost.counted_cost`). One after the other, and all or none of them;
+        answers for those that are known."""
         ...
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:

@@ -10,6 +10,9 @@ from gateway.metrics import Metrics
 from gateway.ports import ApplicationRecord, Arrival, Snapshot, Standing, StateStore
 from gateway.scheduling.store_link import StoreLink
 
+CHARGED_AT_ONCE: Final = 32
+"""Applications: where tenants have the shares, the store looks at many others of its tenant with each."""
+
 _SWEEP_LIMIT: Final = 256
 """Idle applications closed at once: bounded, so that no operation of the store is long."""
 
@@ -46,9 +49,6 @@ class ApplicationStore:
     async def get(self, application_id: ApplicationId) -> Standing | None:
         return self._placed(await self._link.ask("get", lambda: self._store.get(application_id)))
 
-    async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
-        return self._placed(await self._link.ask("charge", lambda: self._store.charge(application_id, service, now)))
-
     async def revise(self, application_id: ApplicationId, cost: KvTokenTime) -> Standing | None:
         return self._placed(await self._link.ask("revise", lambda: self._store.revise(application_id, cost)))
 
@@ -62,6 +62,15 @@ class ApplicationStore:
             await self._link.ask("close", lambda: self._store.close(application_id))
 
     # --- many of them -----------------------------------------------------------------------------------------------
+
+    async def charge(
+        self, services: Mapping[ApplicationId, KvTokenTime], now: float
+    ) -> Mapping[ApplicationId, Standing]:
+        """Of those that are known there. No more than `CHARGED_AT_ONCE`."""
+        standings = await self._link.ask("charge", lambda: self._store.charge(services, now))
+        for standing in standings.values():
+            self._saw(standing.virtual_time)
+        return standings
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:
         await self._link.ask("touch", lambda: self._store.touch(application_ids, now))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 
+from gateway.batches import batches
 from gateway.errors import ApplicationClosed, ApplicationNotFound, StoreUnavailable
 from gateway.fairness.cost import remaining_cost
 from gateway.fairness.shares import SharesName
@@ -28,7 +29,8 @@ from gateway.ports import (
     Standing,
     StateStore,
 )
-from gateway.scheduling.application_store import ApplicationStore, Return
+from gateway.scheduling.application_store import CHARGED_AT_ONCE, ApplicationStore, Return
+from gateway.scheduling.charges import Charges
 from gateway.scheduling.cost_revision import CostRevision
 from gateway.scheduling.course import Course
 from gateway.scheduling.local_application import LocalApplication, provisional_record
@@ -39,6 +41,10 @@ log = logging.getLogger(__name__)
 
 _CLOSED_REMEMBERED = 4096
 """Ids for which a second close is answered `application_closed`; older ones are not found."""
+
+
+_LOOKED_AT_ONCE = 16
+"""Applications whose costs are refined in a row, each some tenths of a millisecond; then calls have their turn."""
 
 
 class Applications:
@@ -59,6 +65,7 @@ class Applications:
         on_closed: Callable[[ClosedApplication, Prediction], None],
     ) -> None:
         self._store = ApplicationStore(store, metrics, now)
+        self._charges = Charges(self._store, now, self._placed)
         self._costs = CostRevision(predictor, self._store, self._placed)
         self._predictor = predictor
         self._settings = settings
@@ -243,7 +250,8 @@ class Applications:
             return
         local.is_settling = True
         try:
-            await self._send_charge(local)
+            if await self._charges.send([local]):
+                await self._enter_anew(local)
             measured = local.service
             await self._store.settle(application_id, measured)
         except StoreUnavailable:
@@ -296,11 +304,8 @@ class Applications:
             found = await self._store.revived()
             if found is not Return.WAS_HERE:
                 await self._enter_all_anew(lost_memory=found is Return.FORGOT)
-            mean_cost = self._costs.means_asked_once()
-            for local in list(self._known.values()):
-                if local.unsent_service:
-                    await self._send_charge(local)
-                await self._costs.looked_at_again(local, mean_cost)
+            await self._send_charges()
+            await self._look_at_costs_again()
             now = self._now()
             live = [i for i, local in self._known.items() if local.num_calls]
             for application_id in live:
@@ -325,17 +330,20 @@ class Applications:
             self._count_closed(local, local.service)
             self._forget(local)
 
-    async def _send_charge(self, local: LocalApplication) -> None:
-        amount = KvTokenTime(local.unsent_service)
-        if not amount:
-            return
-        application_id, now = local.record.application_id, self._now()
-        standing = await self._store.charge(application_id, amount, now)
-        if standing is None:  # closed by another gateway, or forgotten by a store that lost its memory
-            await self._enter_anew(local)
-            return
-        local.unsent_service -= amount
-        self._placed(local, standing)
+    async def _send_charges(self) -> None:
+        charged = [local for local in self._known.values() if local.to_send and not local.is_settling]
+        for some in batches(charged, CHARGED_AT_ONCE):
+            for local in await self._charges.send(some):
+                if self._known.get(local.record.application_id) is local and not local.is_settling:
+                    await self._enter_anew(local)
+            await asyncio.sleep(0)  # calls come between: a store in this process never waits
+
+    async def _look_at_costs_again(self) -> None:
+        mean_cost = self._costs.means_asked_once()
+        for some in batches(list(self._known.values()), _LOOKED_AT_ONCE):
+            for local in some:
+                await self._costs.looked_at_again(local, mean_cost)
+            await asyncio.sleep(0)
 
     async def _enter_anew(self, local: LocalApplication) -> None:
         record = local.record

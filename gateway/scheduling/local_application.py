@@ -21,6 +21,8 @@ class LocalApplication:
     """Waiting, running, or ended with the engine's account still to come."""
     unsent_service: float = 0.0
     """Charged here, not yet in the store."""
+    sending: float = 0.0
+    """Of that, what the store is being told at this moment."""
     is_closing: bool = False
     is_settling: bool = False
     is_provisional: bool = False
@@ -39,6 +41,10 @@ class LocalApplication:
         if usage is not None:
             self.prompt_tokens += usage.prompt_tokens
             self.completion_tokens += usage.completion_tokens
+
+    @property
+    def to_send(self) -> float:
+        return self.unsent_service - self.sending
 
     @property
     def service(self) -> KvTokenTime:

@@ -98,17 +98,13 @@ class MemoryStore:
         self._update(application_id, application)
         return self._standing(application_id)
 
-    async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
-        """The total stops at MAX_COST, so that it can always be settled."""
-        checked_text(application_id)
-        service, now = checked_cost(service), checked_time_s(now)
-        application = self._open.get(application_id)
-        if application is None:
-            return None
-        application.service = KvTokenTime(min(application.service + service, MAX_COST))
-        application.last_seen_at = max(application.last_seen_at, now)
-        self._update(application_id, application)
-        return self._standing(application_id)
+    async def charge(
+        self, services: Mapping[ApplicationId, KvTokenTime], now: float
+    ) -> Mapping[ApplicationId, Standing]:
+        """A total stops at MAX_COST, so that it can always be settled."""
+        checked = {checked_text(id_): checked_cost(service) for id_, service in services.items()}
+        now = checked_time_s(now)
+        return {id_: self._charged(id_, service, now) for id_, service in checked.items() if id_ in self._open}
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:
         now = checked_time_s(now)
@@ -188,6 +184,13 @@ class MemoryStore:
     def _update(self, application_id: ApplicationId, application: _Application) -> None:
         cost = counted_cost(application.predicted_cost, application.service)
         self._clock.update(application_id, cost, application.service)
+
+    def _charged(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing:
+        application = self._open[application_id]
+        application.service = KvTokenTime(min(application.service + service, MAX_COST))
+        application.last_seen_at = max(application.last_seen_at, now)
+        self._update(application_id, application)
+        return self._standing(application_id)
 
     def _close(self, application_id: ApplicationId, cost: KvTokenTime | None) -> Standing:
         if cost is not None:

@@ -29,9 +29,11 @@ Every key has a time to live, renewed by every operation that writes. Time: O(lo
 departures. An operation that times out is not tried again: it may have been done, and service must not count twice.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 
+from gateway.batches import batches
 from gateway.fairness.shares import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime
 from gateway.ports import ApplicationRecord, Arrival, Snapshot, Standing
@@ -101,16 +103,22 @@ class RedisStore:
     async def revise(self, application_id: ApplicationId, cost: KvTokenTime) -> Standing | None:
         return await self._ask("revise", application_id, checked_cost(cost))
 
-    async def charge(self, application_id: ApplicationId, service: KvTokenTime, now: float) -> Standing | None:
-        """The total stops at MAX_COST, so that it can always be settled."""
-        return await self._ask("charge", application_id, checked_cost(service), checked_time_s(now))
+    async def charge(
+        self, services: Mapping[ApplicationId, KvTokenTime], now: float
+    ) -> Mapping[ApplicationId, Standing]:
+        """A total stops at MAX_COST, so that it can always be settled."""
+        now, ids = checked_time_s(now), tuple(services)
+        told = [(checked_text(id_), checked_cost(service)) for id_, service in services.items()]
+        keys = [self._application_key(id_) for id_ in ids]
+        answer = await self._run("charge", keys, now, *chain.from_iterable(told))
+        return {standing.application.application_id: standing for standing in standings_of(ids, answer)}
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:
         """Atomic for each application, not across all of them."""
         now = checked_time_s(now)
         for application_id in application_ids:
             checked_text(application_id)
-        for ids in _batches(tuple(application_ids)):
+        for ids in batches(tuple(application_ids), _BATCH):
             await self._run("touch", [self._application_key(id_) for id_ in ids], now, *ids)
 
     async def close(self, application_id: ApplicationId, cost: KvTokenTime | None = None) -> Standing | None:
@@ -125,7 +133,7 @@ class RedisStore:
         longest_idle = self._client.zrangebyscore(last_seen, "-inf", f"({idle_before!r}", start=0, num=limit)
         idle = cast(list[ApplicationId], await self._redis.within_time(longest_idle))
         expired: list[Standing] = []
-        for ids in _batches(idle, self._closing_batch):
+        for ids in batches(idle, self._closing_batch):
             keys = [self._application_key(id_) for id_ in ids]
             expired += standings_of(ids, await self._run("expire", keys, idle_before, *ids))
         return tuple(expired)
@@ -138,7 +146,7 @@ class RedisStore:
         for application_id in application_ids:
             checked_text(application_id)
         finish_times: dict[ApplicationId, VirtualTime] = {}
-        for ids in _batches(tuple(application_ids)):
+        for ids in batches(tuple(application_ids), _BATCH):
             answers = await self._run("finish_times", [], *ids)
             finish_times |= {id_: VirtualTime(float(f)) for id_, f in zip(ids, answers, strict=True) if f is not None}
         return finish_times
@@ -149,7 +157,7 @@ class RedisStore:
         limit = min(checked_limit(limit), _MOST)
         virtual_time, backlogged, opened = await self._run("snapshot", [], limit)
         records: list[ApplicationRecord] = []
-        for ids in _batches(first_of(opened, limit)):
+        for ids in batches(first_of(opened, limit), _BATCH):
             answer = await self._run("standings", [self._application_key(id_) for id_ in ids], *ids)
             records += (standing.application for standing in standings_of(ids, answer))
         return Snapshot(
@@ -183,7 +191,7 @@ class RedisStore:
     async def wipe(self) -> None:
         """Remove the clock and the open applications from Redis; reported sources time out by themselves."""
         known = await self._redis.within_time(self._client.zrange(self._key("last_seen"), 0, -1))
-        for ids in _batches(cast(list[ApplicationId], known)):
+        for ids in batches(cast(list[ApplicationId], known), _BATCH):
             await self._redis.within_time(self._client.unlink(*(self._application_key(id_) for id_ in ids)))
         await self._run("wipe", [])
 
@@ -207,7 +215,3 @@ class RedisStore:
     async def _run(self, operation: str, keys: Sequence[str], *args: str | float) -> Any:
         script = self._scripts[operation]
         return await self._redis.within_time(script(keys=(*self._fixed_keys, *keys), args=(*self._ttls_s, *args)))
-
-
-def _batches(ids: Sequence[ApplicationId], size: int = _BATCH) -> Iterator[Sequence[ApplicationId]]:
-    return (ids[start : start + size] for start in range(0, len(ids), size))

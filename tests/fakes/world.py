@@ -31,6 +31,8 @@ class FailingStore:
         self.is_down = False
         self.asked: list[str] = []
         """Operations, in order."""
+        self.late: dict[str, asyncio.Event] = {}
+        """By operation: the next one of it is under way until this is set."""
 
     def flush(self) -> None:
         self.inner = MemoryStore(self._shares)
@@ -39,6 +41,8 @@ class FailingStore:
         async def operation(*args: Any) -> Any:
             self.asked.append(name)
             await asyncio.sleep(0)
+            if name in self.late:
+                await self.late.pop(name).wait()
             if self.is_down:
                 raise StoreUnavailable("away, as the test wants it")
             return await getattr(self.inner, name)(*args)

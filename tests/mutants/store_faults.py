@@ -237,7 +237,7 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": LUA + "charge.lua",
-        "old": "  update(application, id, counted(cost, total), total)\n",
+        "old": "      update(application, id, counted(cost, total), total)\n",
         "new": "",
         "why": "one that was predicted far too small keeps its place at the head",
         "tests": CONTRACT,

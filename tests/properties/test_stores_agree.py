@@ -134,7 +134,11 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(name=IDS, service=COSTS, now=TIMES_S)
     def charge(self, name: ApplicationId, service: KvTokenTime, now: float) -> None:
-        self.both(lambda store: store.charge(name, service, now))
+        self.both(lambda store: store.charge({name: service}, now))
+
+    @rule(services=st.dictionaries(IDS, COSTS, max_size=4), now=TIMES_S)
+    def charge_several(self, services: dict[ApplicationId, KvTokenTime], now: float) -> None:
+        self.both(lambda store: store.charge(services, now))
 
     @rule(name=IDS, now=TIMES_S, bump=BUMPS)
     def charge_what_is_left(self, name: ApplicationId, now: float, bump: int) -> None:
@@ -142,7 +146,7 @@ class StoresAgree(RuleBasedStateMachine):
         standing = self.runner.run(self.memory.get(name))
         if standing is not None:
             left = max(0.0, standing.application.predicted_cost - standing.application.service)
-            self.both(lambda store: store.charge(name, KvTokenTime(beside(min(left, 1e14), bump)), now))
+            self.both(lambda store: store.charge({name: KvTokenTime(beside(min(left, 1e14), bump))}, now))
 
     @rule(names=st.lists(IDS, max_size=4), now=TIMES_S)
     def touch(self, names: list[ApplicationId], now: float) -> None:
@@ -226,6 +230,8 @@ def bits(value: Any) -> Any:
         return {field.name: bits(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
         return [bits(item) for item in value]
+    if isinstance(value, dict):
+        return {key: bits(item) for key, item in value.items()}
     return value.hex() if isinstance(value, float) else (type(value), value)
 
 

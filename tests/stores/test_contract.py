@@ -13,6 +13,7 @@ from gateway.fairness import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.fairness.virtual_clock import MAX_COST, MAX_WEIGHT
 from gateway.ports import ApplicationRecord, Arrival, Standing, StateStore
+from tests.stores.charging import charge_one
 
 A, B, C = ApplicationId("a"), ApplicationId("b"), ApplicationId("c")
 NOW = 1_700_000_000.25
@@ -160,8 +161,8 @@ async def test_a_revision_moves_the_finish_and_may_fall_behind_the_clock(store: 
 
 async def test_charges_add_up_and_leave_the_clock_alone(store: StateStore) -> None:
     await store.arrive(arrival("a", 100), NOW)
-    await store.charge(A, cost(0.1), NOW + 1)
-    charged = await store.charge(A, cost(0.2), NOW)
+    await charge_one(store, A, cost(0.1), NOW + 1)
+    charged = await charge_one(store, A, cost(0.2), NOW)
     assert charged is not None
     assert charged.application.service == 0.1 + 0.2
     assert charged.application.last_seen_at == NOW + 1
@@ -169,19 +170,32 @@ async def test_charges_add_up_and_leave_the_clock_alone(store: StateStore) -> No
     assert charged.virtual_time == 0
 
 
+async def test_many_are_charged_at_once_and_the_unknown_left_out(store: StateStore) -> None:
+    names = [ApplicationId(f"{number:04}") for number in range(70)]
+    for name in names[::2]:
+        await store.arrive(arrival(name), NOW)
+    standings = await store.charge({name: cost(1 + number) for number, name in enumerate(names)}, NOW + 3)
+    assert list(standings) == names[::2]
+    for number, name in enumerate(names):
+        if number % 2 == 0:
+            assert standings[name].application.service == 1 + number
+            assert standings[name].application.last_seen_at == NOW + 3
+            assert await store.get(name) == standings[name]
+
+
 async def test_one_that_has_had_more_than_was_predicted_is_placed_by_what_it_has_had(store: StateStore) -> None:
     await store.arrive(arrival("a", 100, weight=2000), NOW)
     await store.arrive(arrival("b", 400), NOW)
-    in_time = await store.charge(A, cost(99), NOW)
+    in_time = await charge_one(store, A, cost(99), NOW)
     assert in_time is not None
     assert in_time.application.virtual_finish_time == 50
-    late = await store.charge(A, cost(52), NOW)
+    late = await charge_one(store, A, cost(52), NOW)
     assert late is not None
     assert late.application.virtual_finish_time == 151 / 2
     assert late.application.predicted_cost == 100
     assert await store.serve(cost(3 * 60)) == 60  # at 50 it would have left GPS
     assert await backlogged(store) == "ab"
-    again = await store.charge(A, cost(849), NOW)
+    again = await charge_one(store, A, cost(849), NOW)
     assert again is not None
     assert again.application.virtual_finish_time == 500
     assert await backlogged(store) == "ba"
@@ -192,13 +206,13 @@ async def test_the_late_come_back_to_gps(store: StateStore) -> None:
     await store.arrive(arrival("b", 400), NOW)
     assert await store.serve(cost(220)) == 120
     assert await backlogged(store) == "b"
-    await store.charge(A, cost(300), NOW)
+    await charge_one(store, A, cost(300), NOW)
     assert await backlogged(store) == "ab"
 
 
 async def test_an_estimate_below_what_was_attained_counts_for_nothing(store: StateStore) -> None:
     await store.arrive(arrival("a", 100), NOW)
-    await store.charge(A, cost(80), NOW)
+    await charge_one(store, A, cost(80), NOW)
     revised = await store.revise(A, cost(20))
     assert revised is not None
     assert (revised.application.predicted_cost, revised.application.virtual_finish_time) == (20, 80)
@@ -210,7 +224,7 @@ async def test_an_estimate_below_what_was_attained_counts_for_nothing(store: Sta
 async def test_charges_stop_where_a_cost_does_and_can_still_be_settled(store: StateStore) -> None:
     await store.arrive(arrival("a", 100), NOW)
     for _ in range(2):
-        await store.charge(A, cost(MAX_COST), NOW)
+        await charge_one(store, A, cost(MAX_COST), NOW)
     (expired,) = await store.expire(NOW + 1, 10)
     assert expired.application.service == MAX_COST
     assert await store.mean_cost("agent") == MAX_COST
@@ -252,9 +266,9 @@ async def test_the_mean_is_of_the_kind_else_of_all_else_none(store: StateStore) 
 async def test_unknown_applications_are_none(store: StateStore) -> None:
     await store.arrive(arrival("b"), NOW)
     await store.close(B)
+    assert await store.charge({A: cost(1), B: cost(1)}, NOW) == {}
     for name in (A, B):
         assert await store.revise(name, cost(1)) is None
-        assert await store.charge(name, cost(1), NOW) is None
         assert await store.close(name) is None
         assert await store.close(name, cost(1)) is None
         assert await store.get(name) is None
@@ -282,7 +296,7 @@ async def test_expire_settles_the_charged_and_keeps_the_prediction_of_the_others
 ) -> None:
     await store.arrive(arrival("a", 100), NOW)
     await store.arrive(arrival("b", 100), NOW + 1)
-    await store.charge(A, cost(40), NOW)
+    await charge_one(store, A, cost(40), NOW)
     charged, uncharged = await store.expire(NOW + 9, 10)
     assert charged.application.virtual_finish_time == 40
     assert charged.application.predicted_cost == 100
@@ -419,7 +433,7 @@ async def test_no_bit_is_lost(store: StateStore, shares: SharesName, value: floa
     counted = value if shares == "application" else math.floor(value)
     assert standing.application.virtual_finish_time == counted * 1000 / 3
     assert standing.application.arrived_at == value
-    await store.charge(A, cost(value), value)
+    await charge_one(store, A, cost(value), value)
     assert (await known(store)).service == value
     assert await store.restore(VirtualTime(value)) == value
 
@@ -460,7 +474,7 @@ async def test_bad_amounts_are_refused_and_change_nothing(store: StateStore, bad
         store.report("engine", 1, cost(bad)),
         store.revise(B, cost(bad)),
         store.revise(A, cost(bad)),
-        store.charge(B, cost(bad), NOW),
+        store.charge({B: cost(1), A: cost(bad)}, NOW),
         store.close(B, cost(bad)),
         store.restore(VirtualTime(bad)),
     ):
@@ -485,7 +499,8 @@ async def test_other_bad_values_are_refused_and_change_nothing(store: StateStore
         store.arrive(arrival("a"), math.nan),
         store.arrive(replace(arrival("a"), kind="\ud800"), NOW),
         store.arrive(arrival(lone), NOW),
-        store.charge(B, cost(1), math.inf),
+        charge_one(store, B, cost(1), math.inf),
+        store.charge({B: cost(1), lone: cost(1)}, NOW),
         store.touch([B], math.nan),
         store.touch([B, lone], NOW + 50),
         store.get(lone),

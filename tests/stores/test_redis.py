@@ -13,6 +13,7 @@ from gateway.fairness import SharesName
 from gateway.fairness.units import ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.ports import Arrival
 from gateway.stores.redis import RedisStore
+from tests.stores.charging import charge_one
 
 pytestmark = pytest.mark.redis
 
@@ -54,7 +55,7 @@ async def use_everything(store: RedisStore) -> None:
     await store.report("engine", 1, KvTokenTime(5))
     await store.report("engine", 1, KvTokenTime(6))
     await store.revise(A, KvTokenTime(120))
-    await store.charge(A, KvTokenTime(3), NOW)
+    await charge_one(store, A, KvTokenTime(3), NOW)
     await store.touch([A, B], NOW + 1)
     await store.expire(NOW - 1, 10)
     await store.close(B, KvTokenTime(70))
@@ -101,7 +102,7 @@ async def test_use_renews_the_time_to_live(store: RedisStore, client: Any, share
     await use_everything(store)
     for use in (
         lambda: store.touch([A], NOW),
-        lambda: store.charge(A, KvTokenTime(1), NOW),
+        lambda: charge_one(store, A, KvTokenTime(1), NOW),
         lambda: store.revise(A, KvTokenTime(100)),
         lambda: store.arrive(arrival("a"), NOW),
     ):

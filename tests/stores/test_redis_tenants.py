@@ -11,6 +11,7 @@ from gateway.fairness import SharesName
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.ports import Arrival, StateStore
 from gateway.stores.redis import RedisStore
+from tests.stores.charging import charge_one
 
 pytestmark = pytest.mark.redis
 
@@ -85,7 +86,7 @@ async def test_a_tenants_keys_are_renewed_with_it(store: RedisStore, client: Any
     await arrive(store, D)
     for key in await client.keys():
         await client.expire(key, 5)
-    await store.charge(A, KvTokenTime(1), NOW)
+    await charge_one(store, A, KvTokenTime(1), NOW)
     assert min([await client.ttl(f"{{justitia}}:{key}:x") for key in TENANT_KEYS]) > 900
     assert max([await client.ttl(f"{{justitia}}:{key}:y") for key in TENANT_KEYS]) <= 5
 
@@ -95,7 +96,7 @@ async def test_a_lost_key_costs_order_and_nothing_else(store: RedisStore, client
     for name in (A, B, D):
         await arrive(store, name)
     await store.close(D, KvTokenTime(70))
-    await store.charge(A, KvTokenTime(30), NOW)
+    await charge_one(store, A, KvTokenTime(30), NOW)
     assert await client.delete(f"{{justitia}}:{lost}") == 1
     await store.finish_times(list(NAMES))
     await store.snapshot(10)
@@ -119,7 +120,7 @@ async def test_whatever_is_lost_no_operation_fails(store: RedisStore, client: An
             case 0 | 1 | 2:
                 await arrive(store, name, amount, chance.choice([1000, 3000]))
             case 3:
-                await store.charge(name, amount, NOW + step)
+                await charge_one(store, name, amount, NOW + step)
             case 4:
                 await store.revise(name, amount)
             case 5:
@@ -173,7 +174,7 @@ async def test_under_other_shares_order_starts_afresh_where_virtual_time_is(
     assert await store.finish_times([A, B]) == {}
     assert (await store.snapshot(10)).backlogged == ()
     assert await arrive(store, E, 10) == 40
-    standing = await store.charge(A, KvTokenTime(7), NOW)
+    standing = await charge_one(store, A, KvTokenTime(7), NOW)
     assert standing is not None
     assert (standing.application.virtual_start, standing.application.virtual_finish_time) == (30, 130)
     await store.get(B)

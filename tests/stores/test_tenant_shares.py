@@ -6,6 +6,7 @@ from gateway.fairness import SharesName
 from gateway.fairness.tenant_clock import EXACT
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.ports import ApplicationRecord, Arrival, StateStore
+from tests.stores.charging import charge_one
 
 A, B, C, D = (ApplicationId(letter) for letter in "abcd")
 NOW = 1_700_000_000.25
@@ -127,7 +128,7 @@ async def test_who_has_had_more_than_was_predicted_comes_later_with_all_behind_i
     await arrive(store, "a", "x", 10)
     await arrive(store, "b", "x", 50)
     await arrive(store, "c", "y", 30)
-    late = await store.charge(A, cost(40), NOW)
+    late = await charge_one(store, A, cost(40), NOW)
     assert late is not None
     assert (late.application.virtual_finish_time, late.application.service) == (40, 40)
     assert await finish_times(store) == {"a": 40, "b": 90, "c": 30}
@@ -142,8 +143,8 @@ async def test_what_has_been_served_moves_no_finish_time(store: StateStore) -> N
     await arrive(store, "d", "y", 1000)
     assert await finish_times(store, "abc") == {"c": 10, "b": 60, "a": 160}
     await store.serve(cost(20))
-    await store.charge(C, cost(10), NOW)
-    await store.charge(A, cost(10), NOW)
+    await charge_one(store, C, cost(10), NOW)
+    await charge_one(store, A, cost(10), NOW)
     assert await finish_times(store, "abc") == {"c": 20, "b": 70, "a": 160}  # a had ten that the others had a claim to
     await store.close(C, cost(10))
     assert await finish_times(store, "abc") == {"b": 70, "a": 160}
@@ -188,14 +189,14 @@ async def test_due_is_what_its_tenants_share_would_have_given_it(store: StateSto
     await arrive(store, "c", "y", 1000)
     await store.serve(cost(80))
     assert await due(store, "abc") == [30, 10, 40]
-    await store.charge(C, cost(80), NOW)
-    await store.charge(B, cost(20), NOW)
+    await charge_one(store, C, cost(80), NOW)
+    await charge_one(store, B, cost(20), NOW)
     assert await due(store, "abc") == [20, 20, 80]
 
 
 async def test_costs_count_in_whole_units(store: StateStore) -> None:
     assert (await arrive(store, "a", "x", 10.9)).virtual_finish_time == 10
-    charged = await store.charge(A, cost(11.2), NOW)
+    charged = await charge_one(store, A, cost(11.2), NOW)
     assert charged is not None
     assert (charged.application.virtual_finish_time, charged.application.service) == (11, 11.2)
     closed = await store.close(A, cost(12.7))
@@ -214,7 +215,7 @@ async def test_expired_ones_leave_their_tenant(store: StateStore) -> None:
     await arrive(store, "a", "x", 100)
     await arrive(store, "b", "x", 40)
     await arrive(store, "c", "x", 300)
-    await store.charge(A, cost(60), NOW)
+    await charge_one(store, A, cost(60), NOW)
     await store.touch([C], NOW + 5)
     first, second = await store.expire(NOW + 5, 10)
     assert (first.application.application_id, first.application.virtual_finish_time) == ("a", 100)
@@ -258,7 +259,7 @@ async def test_of_those_that_finish_together_the_first_by_id_are_listed(store: S
     """In their tenant's order it is the other way round: there, what each costs in all counts."""
     for number, name in enumerate("edcba"):
         await arrive(store, name, "x", 10 * (1 + number))
-        await store.charge(ApplicationId(name), cost(10 * (1 + number)), NOW)
+        await charge_one(store, ApplicationId(name), cost(10 * (1 + number)), NOW)
     for limit in range(6):
         part = await store.snapshot(limit)
         assert [record.application_id for record in part.applications] == list("abcde")[:limit]
