@@ -79,9 +79,6 @@ class ApplicationClock(VirtualClock):
     def first(self, limit: int) -> list[tuple[VirtualTime, ApplicationId]]:
         return nsmallest(limit, ((tag.finish, id_) for id_, tag in self._tags.items() if tag.is_open))
 
-    def backlogged(self, limit: int | None = None) -> list[ApplicationId]:
-        return super().backlogged()[:limit]
-
     def dues(self, application_ids: Iterable[ApplicationId]) -> dict[ApplicationId, KvTokenTime]:
         tags = {id_: self._tags[id_] for id_ in application_ids if id_ in self._tags}
         return {id_: due(self.virtual_time, tag.start, tag.finish, tag.weight) for id_, tag in tags.items()}

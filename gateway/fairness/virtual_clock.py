@@ -97,10 +97,11 @@ class VirtualClock:
         """F; of a closed application too, as long as it is backlogged."""
         return self._known(application_id).finish
 
-    def backlogged(self) -> list[ApplicationId]:
-        """In order of (F, id): the order in which they leave GPS if nothing else happens."""
+    def backlogged(self, limit: int | None = None) -> list[ApplicationId]:
+        """In order of (F, id), so many of them: the order in which they leave GPS if nothing else happens."""
         tags = ((tag.finish, application_id) for application_id, tag in self._tags.items() if tag.is_backlogged)
-        return [application_id for _, application_id in sorted(tags)]
+        first = sorted(tags) if limit is None else heapq.nsmallest(limit, tags)
+        return [application_id for _, application_id in first]
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 from gateway.errors import StoreUnavailable
+from gateway.learning.keeping import Keeping
 from gateway.learning.schedule import is_due
 from gateway.learning.trained import Artifact, Toolkit, TrainedPredictor, UnusableArtifact, said_by
 from gateway.learning.turns import TrainingTurns, turn_held
@@ -17,8 +18,6 @@ from gateway.settings import LearningSettings
 
 log = logging.getLogger(__name__)
 
-_MAX_UNWRITTEN = 1024
-"""Closed applications that wait for a slow history; later ones are let go."""
 _READ_AT_START = 500
 """Enough for means; reading thousands takes seconds."""
 _CHECK_INTERVAL_S = 10.0
@@ -48,7 +47,7 @@ class Learning:
         self._metrics = metrics
         self._now = now
         self._train = train
-        self._unwritten: asyncio.Queue[ClosedApplication] = asyncio.Queue(_MAX_UNWRITTEN)
+        self._keeping = Keeping(history, self._heard_of_history)
         self._num_new = 0
         self._num_learnt = 0
         self._trained_at = now()
@@ -65,9 +64,7 @@ class Learning:
         self._note(closed, first)
         self._predictor.means.note(closed.kind, closed.cost)
         self._num_new += 1
-        if self._unwritten.full():
-            self._unwritten.get_nowait()
-        self._unwritten.put_nowait(closed)
+        self._keeping.note(closed)
 
     def _note(self, closed: ClosedApplication, first: Prediction) -> None:
         """Before the means know of it: nobody is measured on what it has seen."""
@@ -95,7 +92,7 @@ class Learning:
         """Until cancelled. Nothing that goes wrong here reaches a call."""
         await self._read_history()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._write_for_ever())
+            group.create_task(self._keeping.run())
             if self._settings.predictor == "trained":
                 group.create_task(self._follow_for_ever())
             if self._train is not None:
@@ -111,17 +108,6 @@ class Learning:
         self._num_new += len(recorded)  # until it is known that they were learnt from
         for closed in recorded:
             self._predictor.means.note(closed.kind, closed.cost)
-
-    async def _write_for_ever(self) -> None:
-        while True:
-            closed = await self._unwritten.get()
-            try:
-                await self._history.append(closed)
-                self._is_away = False
-            except StoreUnavailable as error:
-                self._away(error)
-            except ValueError as error:
-                log.warning("an application of kind %s is not kept: %s", closed.kind, error)
 
     async def _follow_for_ever(self) -> None:
         while True:
@@ -193,11 +179,18 @@ class Learning:
             if is_ours:
                 await train()
 
+    def _heard_of_history(self, error: StoreUnavailable | None) -> None:
+        if error is None:
+            self._is_away = False
+        else:
+            self._away(error)
+
     def _away(self, error: StoreUnavailable) -> None:
         if not self._is_away:
             log.warning("what closes is not being kept: %s", error.message)
         self._is_away = True
 
     async def aclose(self) -> None:
+        await self._keeping.write()
         await self._history.aclose()
         await self._shelf.aclose()

@@ -33,7 +33,9 @@ class History(Protocol):
     All raise `gateway.errors.StoreUnavailable` when it cannot be reached in time, or written.
     """
 
-    async def append(self, closed: ClosedApplication) -> None: ...
+    async def append(self, *closed: ClosedApplication) -> None:
+        """In this order. Raises ValueError, and appends none, for what could not be read back."""
+        ...
 
     async def read(self, limit: int) -> list[ClosedApplication]:
         """The latest, oldest first. Skips what cannot be read (another version's), and never raises for it."""

@@ -340,7 +340,8 @@ class Applications:
 
     async def _look_at_costs_again(self) -> None:
         mean_cost = self._costs.means_asked_once()
-        for some in batches(list(self._known.values()), _LOOKED_AT_ONCE):
+        changed = [local for local in self._known.values() if local.course.may_be_told_anew]
+        for some in batches(changed, _LOOKED_AT_ONCE):
             for local in some:
                 await self._costs.looked_at_again(local, mean_cost)
             await asyncio.sleep(0)

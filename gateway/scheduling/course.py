@@ -36,10 +36,19 @@ class Course:
         """Never dispatched: it says nothing."""
         self._open.pop(call_id, None)
 
+    @property
+    def may_be_told_anew(self) -> bool:
+        """There may be something to predict again or to refine: of thousands that are open and idle, of none."""
+        return self.is_guess or self._has_progressed
+
+    @property
+    def _has_progressed(self) -> bool:
+        return bool(self._is_new and self._num_ended and self._open)
+
     def progress(self, service: KvTokenTime) -> Progress | None:
         """Where it stands with `service`; None if that is what it was when this was last asked, or before its first
         call has ended, or while no call is open: whether another will come is not known then."""
-        if not (self._is_new and self._num_ended and self._open):
+        if not self._has_progressed:
             return None
         self._is_new = False
         progress = Progress(self._num_ended, len(self._open), Tokens(sum(self._open.values())), service)

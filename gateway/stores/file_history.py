@@ -1,14 +1,14 @@
 """Closed applications in a local file: one line of JSON each, latest last.
 
-Appending is one write at the end of the file, so that a crash tears the last line at most. Before the file would hold
-twice `max_entries` lines, or more than `max_bytes`, the latest `max_entries` (in half of `max_bytes`) become a new file
+Appending a line is one write at the end of the file, so that a crash tears the last line at most. Before the file would
+hold twice `max_entries` lines, or more than `max_bytes`, the latest `max_entries` (in half of `max_bytes`) become a new file
 in its place: a line is copied once or twice in its life. Writers take a lock, `<name>.lock` beside the file, or a line
 could go to the file that is just being replaced. Readers take none: what they have opened stays as it is, and the line
 that is just being written is at worst one that they cannot read.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -46,10 +46,9 @@ class FileHistory:
         self._counted = _Counted()
         self._in_turn = InTurn("the history file")
 
-    async def append(self, closed: ClosedApplication) -> None:
-        """Raises ValueError for what could not be read back."""
-        line = closed_to_json(closed).encode() + b"\n"
-        await self._in_turn.do(lambda: self._append(line))
+    async def append(self, *closed: ClosedApplication) -> None:
+        lines = [closed_to_json(one).encode() + b"\n" for one in closed]
+        await self._in_turn.do(lambda: self._append(lines))
 
     async def read(self, limit: int) -> list[ClosedApplication]:
         """At most `max_entries`."""
@@ -61,18 +60,22 @@ class FileHistory:
 
     # --- in a thread ------------------------------------------------------------------------------------------------
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, lines: Sequence[bytes]) -> None:
         with locked(self._lock):
-            if self._is_full(len(line)):
-                room = self._max_bytes // 2 - len(line)
-                kept = list(islice(_latest_lines(self._path, room), self._max_entries - 1))
-                replace(self._path, b"".join(old + b"\n" for old in reversed(kept)))
-            with open(self._path, "a+b", buffering=0, opener=owner_only) as file:
-                num_bytes = os.fstat(file.fileno()).st_size
-                if num_bytes and os.pread(file.fileno(), 1, num_bytes - 1) != b"\n":
-                    line = b"\n" + line  # somebody died in the middle of a line
-                if file.write(line) < len(line):
-                    raise OSError("the line was cut short")
+            for line in lines:
+                self._append_line(line)
+
+    def _append_line(self, line: bytes) -> None:
+        if self._is_full(len(line)):
+            room = self._max_bytes // 2 - len(line)
+            kept = list(islice(_latest_lines(self._path, room), self._max_entries - 1))
+            replace(self._path, b"".join(old + b"\n" for old in reversed(kept)))
+        with open(self._path, "a+b", buffering=0, opener=owner_only) as file:
+            num_bytes = os.fstat(file.fileno()).st_size
+            if num_bytes and os.pread(file.fileno(), 1, num_bytes - 1) != b"\n":
+                line = b"\n" + line  # somebody died in the middle of a line
+            if file.write(line) < len(line):
+                raise OSError("the line was cut short")
 
     def _is_full(self, more_bytes: int) -> bool:
         """No room for one more line of so many bytes."""

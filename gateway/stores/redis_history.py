@@ -36,11 +36,11 @@ class RedisHistory:
             url, timeout_s=timeout_s, max_connections=_MAX_CONNECTIONS, decode_responses=False
         )
 
-    async def append(self, closed: ClosedApplication) -> None:
-        """Raises ValueError for what could not be read back."""
-        entry = closed_to_json(closed)
+    async def append(self, *closed: ClosedApplication) -> None:
+        entries = [closed_to_json(one) for one in closed]
         pipeline = self._redis.client.pipeline(transaction=True)
-        pipeline.xadd(self._key, {"closed": entry}, maxlen=self._max_entries, approximate=True)
+        for entry in entries:
+            pipeline.xadd(self._key, {"closed": entry}, maxlen=self._max_entries, approximate=True)
         pipeline.expire(self._key, self._ttl_s)
         await self._redis.within_time(pipeline.execute())
 

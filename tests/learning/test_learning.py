@@ -197,8 +197,7 @@ async def test_after_a_restart_the_means_are_known(place: Place, tmp_path: Path)
     place.start()
     for _ in range(3):
         await place.close_one(50.0)
-    await until(now(lambda: place.learning._unwritten.empty()))
-    await place.stop()
+    await place.stop()  # which writes what waits
     restarted = Place(tmp_path)
     restarted.start()
     await until(now(lambda: restarted.predictor.means.of_all() is not None))
@@ -328,8 +327,9 @@ async def test_a_folder_that_cannot_be_written_is_said_once_and_nothing_stops(
         one.start()
         for _ in range(5):
             await one.close_one(10.0)
-        await until(now(lambda: one.learning._unwritten.empty()))
-        await asyncio.sleep(0.05)
+        await one.learning._keeping.write()
+        await one.close_one(10.0)
+        await one.learning._keeping.write()
     assert caplog.text.count("is not being kept") == 1
     assert (await one.predict()).cost == 10.0
     assert one.task is not None

@@ -75,6 +75,15 @@ async def test_what_is_appended_is_read_oldest_first(new_history: NewHistory) ->
     assert await history.read(10) == [CLOSED, closed(0), closed(1), closed(2)]
 
 
+async def test_many_are_appended_at_once_or_none_of_them(new_history: NewHistory) -> None:
+    history = new_history(max_entries=50)
+    await history.append(*(closed(number) for number in range(120)))
+    await history.append(closed(120), closed(121))
+    with pytest.raises(ValueError, match="cost"):
+        await history.append(closed(122), closed(-1))
+    assert numbers(await history.read(100)) == list(range(72, 122))
+
+
 async def test_a_limit_gives_the_latest(new_history: NewHistory) -> None:
     history = new_history()
     for number in range(5):
