@@ -1,10 +1,10 @@
 """Closed applications in a local file: one line of JSON each, latest last.
 
 Appending a line is one write at the end of the file, so that a crash tears the last line at most. Before the file would
-hold twice `max_entries` lines, or more than `max_bytes`, the latest `max_entries` (in half of `max_bytes`) become a new file
-in its place: a line is copied once or twice in its life. Writers take a lock, `<name>.lock` beside the file, or a line
-could go to the file that is just being replaced. Readers take none: what they have opened stays as it is, and the line
-that is just being written is at worst one that they cannot read.
+hold twice `max_entries` lines, or more than `max_bytes`, the latest `max_entries` (in half of `max_bytes`) become a new
+file in its place: a line is copied once or twice in its life. Writers take a lock, `<name>.lock` beside the file, or a
+line could go to the file that is just being replaced. Readers take none: what they have opened stays as it is, and the
+line that is just being written is at worst one that they cannot read.
 """
 
 import os
