@@ -77,7 +77,15 @@ class ApplicationClock(VirtualClock):
         return {id_: self.finish_time(id_) for id_ in application_ids if id_ in self._tags}
 
     def first(self, limit: int) -> list[tuple[VirtualTime, ApplicationId]]:
-        return nsmallest(limit, ((tag.finish, id_) for id_, tag in self._tags.items() if tag.is_open))
+        # Those that GPS has served in full come before all others.
+        served = ((tag.finish, id_) for id_, tag in self._tags.items() if tag.is_open and not tag.is_backlogged)
+        found = nsmallest(limit, served)
+        for application_id in self._departing():
+            if len(found) >= limit:
+                break
+            if self.is_open(application_id):
+                found.append((self.finish_time(application_id), application_id))
+        return found
 
     def dues(self, application_ids: Iterable[ApplicationId]) -> dict[ApplicationId, KvTokenTime]:
         tags = {id_: self._tags[id_] for id_ in application_ids if id_ in self._tags}

@@ -27,9 +27,10 @@ moved, for n open applications of the tenant; a finish time looks at `EXACT` of 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from heapq import nsmallest
+from heapq import merge
 from itertools import accumulate, islice
 from math import floor
+from operator import itemgetter
 
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime, Weight
 from gateway.fairness.virtual_clock import MAX_COST, UnknownApplication, VirtualClock, check_cost, check_weight
@@ -164,17 +165,16 @@ class TenantClock:
 
     def first(self, limit: int) -> list[tuple[VirtualTime, ApplicationId]]:
         """(F, id) of the open applications, so many of them, in this order."""
-        return nsmallest(limit, (one for tenant in self._tenants.values() for one in self._listed(tenant, 0, limit)))
+        return _first((self._listed(tenant, 0) for tenant in self._tenants.values()), limit)
 
     def backlogged(self, limit: int | None = None) -> list[ApplicationId]:
         """Open applications with F > V, in order of (F, id), so many of them."""
-        ahead: list[tuple[VirtualTime, ApplicationId]] = []
-        most = len(self) if limit is None else limit
+        ahead = []
         for tenant in self._tenants.values():
             places = range(len(tenant.order))
             begins = bisect_right(places, self.virtual_time, key=self._finishes(tenant))
-            ahead += self._listed(tenant, begins, most)
-        return [application_id for _, application_id in nsmallest(most, ahead)]
+            ahead.append(self._listed(tenant, begins))
+        return [application_id for _, application_id in _first(ahead, len(self) if limit is None else limit)]
 
     def dues(self, application_ids: Iterable[ApplicationId]) -> dict[ApplicationId, KvTokenTime]:
         """What each would have had by now if its tenant had been served as in GPS, all before it first; what it has
@@ -282,15 +282,10 @@ class TenantClock:
 
         return finish_at
 
-    def _listed(self, tenant: _Tenant, begins: int, limit: int) -> Iterator[tuple[VirtualTime, ApplicationId]]:
-        """From a place on so many, and those that finish with the last of them: others may come first by id."""
-        finish_at, last = self._finishes(tenant), VirtualTime(-1.0)
-        for place in range(begins, len(tenant.order)):
-            finish_time = finish_at(place)
-            if place >= begins + limit and finish_time != last:
-                return
-            last = finish_time
-            yield finish_time, tenant.order[place][1]
+    def _listed(self, tenant: _Tenant, begins: int) -> Iterator[tuple[VirtualTime, ApplicationId]]:
+        """(F, id) from a place on, in order of F."""
+        finish_at = self._finishes(tenant)
+        return ((finish_at(place), tenant.order[place][1]) for place in range(begins, len(tenant.order)))
 
     def _begin(self, tenant: _Tenant, weight: Weight) -> None:
         """Anew, now, with what GPS has still to serve it. What it has not used of its share until now is gone.
@@ -309,6 +304,18 @@ class TenantClock:
         """By what it has handed in."""
         cost = min(max(0.0, tenant.handed_in - tenant.paid), MAX_COST)
         self._clock.revise(tenant.flow, KvTokenTime(cost))
+
+
+def _first(
+    rows: Iterable[Iterator[tuple[VirtualTime, ApplicationId]]], limit: int
+) -> list[tuple[VirtualTime, ApplicationId]]:
+    """So many in order of (F, id), from rows in order of F. Of those that finish together all are looked at."""
+    found: list[tuple[VirtualTime, ApplicationId]] = []
+    for one in merge(*rows, key=itemgetter(0)):
+        if len(found) >= limit and (not found or one[0] != found[-1][0]):
+            break
+        found.append(one)
+    return sorted(found)[:limit]
 
 
 def _whole(cost: KvTokenTime) -> KvTokenTime:

@@ -17,7 +17,9 @@ Time: O(log n) amortised an operation, O(d log n) for d departures. Memory: the 
 """
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import inf, nextafter
 
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime, VirtualTime, Weight
@@ -32,6 +34,9 @@ _MAX_FLOAT = nextafter(inf, 0)
 
 _MIN_HEAP_TO_COMPACT = 64
 """Below this a heap is not worth rebuilding."""
+
+
+_Departure = tuple[VirtualTime, ApplicationId]
 
 
 class UnknownApplication(KeyError):
@@ -62,7 +67,7 @@ class VirtualClock:
     def __init__(self) -> None:
         self._virtual_time = VirtualTime(0.0)
         self._tags: dict[ApplicationId, Tag] = {}
-        self._departures: list[tuple[VirtualTime, ApplicationId]] = []
+        self._departures: list[_Departure] = []
         """A heap by (F, id) with one live entry for each backlogged application, and stale ones among them."""
         self._num_backlogged = 0
         self._weight_sum = 0
@@ -99,9 +104,10 @@ class VirtualClock:
 
     def backlogged(self, limit: int | None = None) -> list[ApplicationId]:
         """In order of (F, id), so many of them: the order in which they leave GPS if nothing else happens."""
+        if limit is not None and limit < self._num_backlogged:
+            return list(islice(self._departing(), limit))
         tags = ((tag.finish, application_id) for application_id, tag in self._tags.items() if tag.is_backlogged)
-        first = sorted(tags) if limit is None else heapq.nsmallest(limit, tags)
-        return [application_id for _, application_id in first]
+        return [application_id for _, application_id in sorted(tags)]
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -202,6 +208,14 @@ class VirtualClock:
             if not tag.is_open:
                 del self._tags[application_id]
 
+    def _departing(self) -> Iterator[ApplicationId]:
+        """The backlogged, in order of (F, id): of very many, the first few cost no look at the others."""
+        last = None
+        for entry in _in_order(self._departures):
+            if entry != last and self._is_live(*entry):
+                yield entry[1]
+            last = entry
+
     def _next_departure(self) -> VirtualTime:
         """The smallest F of the backlogged, of whom there is at least one; its entry is then the heap's first."""
         while True:
@@ -220,6 +234,17 @@ class VirtualClock:
             live = dict.fromkeys(entry for entry in self._departures if self._is_live(*entry))
             self._departures = list(live)
             heapq.heapify(self._departures)
+
+
+def _in_order(heap: list[_Departure]) -> Iterator[_Departure]:
+    """What is on a heap, smallest first, leaving it as it is: O(k log k) for the first k."""
+    nodes = [(heap[0], 0)] if heap else []
+    while nodes:
+        entry, place = heapq.heappop(nodes)
+        yield entry
+        for child in (2 * place + 1, 2 * place + 2):
+            if child < len(heap):
+                heapq.heappush(nodes, (heap[child], child))
 
 
 def _finish_time(tag: Tag, cost: KvTokenTime) -> VirtualTime:

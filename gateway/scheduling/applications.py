@@ -8,7 +8,7 @@ entered anew, which is a no-op in a store that kept its memory and repairs one t
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -43,8 +43,14 @@ _CLOSED_REMEMBERED = 4096
 """Ids for which a second close is answered `application_closed`; older ones are not found."""
 
 
+_PASSED_AT_ONCE = 512
+"""Applications that a sweep goes through before calls have their turn."""
+
 _LOOKED_AT_ONCE = 16
 """Applications whose costs are refined in a row, each some tenths of a millisecond; then calls have their turn."""
+
+
+_Some = Sequence[LocalApplication]
 
 
 class Applications:
@@ -306,13 +312,8 @@ class Applications:
                 await self._enter_all_anew(lost_memory=found is Return.FORGOT)
             await self._send_charges()
             await self._look_at_costs_again()
-            now = self._now()
-            live = [i for i, local in self._known.items() if local.num_calls]
-            for application_id in live:
-                self._changed(self._known[application_id])
-            if live:
-                await self._store.touch(live, now)
-            expired = await self._store.expire(now - self._settings.idle_close_s)
+            await self._touch()
+            expired = await self._store.expire(self._now() - self._settings.idle_close_s)
         except StoreUnavailable:
             return
         for application_id in expired:
@@ -330,21 +331,31 @@ class Applications:
             self._count_closed(local, local.service)
             self._forget(local)
 
+    async def _those(self, are_meant: Callable[[LocalApplication], object], at_once: int) -> AsyncIterator[_Some]:
+        """Some at a time, of those known now. In between calls have their turn: a store in this process never waits."""
+        for some in batches(list(self._known.values()), _PASSED_AT_ONCE):
+            for few in batches([local for local in some if are_meant(local)], at_once):
+                yield few
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
     async def _send_charges(self) -> None:
-        charged = [local for local in self._known.values() if local.to_send and not local.is_settling]
-        for some in batches(charged, CHARGED_AT_ONCE):
+        async for some in self._those(lambda local: local.to_send and not local.is_settling, CHARGED_AT_ONCE):
             for local in await self._charges.send(some):
                 if self._known.get(local.record.application_id) is local and not local.is_settling:
                     await self._enter_anew(local)
-            await asyncio.sleep(0)  # calls come between: a store in this process never waits
 
     async def _look_at_costs_again(self) -> None:
         mean_cost = self._costs.means_asked_once()
-        changed = [local for local in self._known.values() if local.course.may_be_told_anew]
-        for some in batches(changed, _LOOKED_AT_ONCE):
+        async for some in self._those(lambda local: local.course.may_be_told_anew, _LOOKED_AT_ONCE):
             for local in some:
                 await self._costs.looked_at_again(local, mean_cost)
-            await asyncio.sleep(0)
+
+    async def _touch(self) -> None:
+        async for some in self._those(lambda local: local.num_calls, _PASSED_AT_ONCE):
+            for local in some:
+                self._changed(local)
+            await self._store.touch([local.record.application_id for local in some], self._now())
 
     async def _enter_anew(self, local: LocalApplication) -> None:
         record = local.record

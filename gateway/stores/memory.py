@@ -102,8 +102,9 @@ class MemoryStore:
         self, services: Mapping[ApplicationId, KvTokenTime], now: float
     ) -> Mapping[ApplicationId, Standing]:
         """A total stops at MAX_COST, so that it can always be settled."""
-        checked = {checked_text(id_): checked_cost(service) for id_, service in services.items()}
-        now = checked_time_s(now)
+        for application_id in services:
+            checked_text(application_id)
+        checked, now = {id_: checked_cost(service) for id_, service in services.items()}, checked_time_s(now)
         return {id_: self._charged(id_, service, now) for id_, service in checked.items() if id_ in self._open}
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:

@@ -30,7 +30,6 @@ departures. An operation that times out is not tried again: it may have been don
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
 from typing import Any, cast
 
 from gateway.batches import batches
@@ -108,9 +107,11 @@ class RedisStore:
     ) -> Mapping[ApplicationId, Standing]:
         """A total stops at MAX_COST, so that it can always be settled."""
         now, ids = checked_time_s(now), tuple(services)
-        told = [(checked_text(id_), checked_cost(service)) for id_, service in services.items()]
+        told: list[str | float] = []
+        for application_id, service in services.items():
+            told += (checked_text(application_id), checked_cost(service))
         keys = [self._application_key(id_) for id_ in ids]
-        answer = await self._run("charge", keys, now, *chain.from_iterable(told))
+        answer = await self._run("charge", keys, now, *told)
         return {standing.application.application_id: standing for standing in standings_of(ids, answer)}
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:

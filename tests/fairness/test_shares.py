@@ -1,5 +1,7 @@
 """Both kinds of shares behind one type: what stores and simulations ask of them."""
 
+import random
+
 import pytest
 
 from gateway.fairness import SHARES_NAMES, UNIT_WEIGHT, ApplicationId, KvTokenTime, Shares, SharesName, shares_named
@@ -31,6 +33,33 @@ def test_the_first_that_gps_has_not_served(shares: Shares) -> None:
     assert 2 < len(ahead) < 6
     for limit in range(7):
         assert shares.backlogged(limit) == ahead[:limit]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("name", SHARES_NAMES)
+def test_however_few_are_wanted_they_are_the_first(name: SharesName, seed: int) -> None:
+    """Costs of three sizes tie often; estimates go up and down, so what once was a finish time lies about."""
+    chance, shares, cost_of = random.Random(seed), shares_named(name), dict[ApplicationId, KvTokenTime]()
+    for _ in range(150):
+        one, cost = ApplicationId(chance.choice("abcdefghijklmnop")), KvTokenTime(chance.choice([10.0, 20.0, 30.0]))
+        match chance.randrange(6):
+            case 0 if one in cost_of:
+                shares.close(one, cost)
+                del cost_of[one]
+            case 1 | 2 if one in cost_of:
+                shares.update(one, cost, KvTokenTime(0.0))
+            case 3:
+                shares.serve(cost)
+            case _:
+                shares.arrive(one, cost, UNIT_WEIGHT, tenant="xyz"[ord(one) % 3], tenant_weight=UNIT_WEIGHT)
+                cost_of[one] = cost
+        in_order = sorted((finish, one) for one, finish in shares.finish_times(cost_of).items())
+        limit = chance.randrange(1 + len(cost_of))
+        assert shares.first(limit) == in_order[:limit]
+        ahead = [one for one in shares.backlogged(99) if one in cost_of]
+        assert ahead == [one for finish, one in in_order if finish > shares.virtual_time]
+        for few in range(4):
+            assert shares.backlogged(few) == shares.backlogged(99)[:few]
 
 
 def test_what_each_is_due_is_what_was_served(shares: Shares) -> None:

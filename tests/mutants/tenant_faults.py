@@ -15,6 +15,27 @@ REDIS_TESTS = "tests/stores/test_redis_tenants.py"
 REPLAY = "tests/replay/test_simulation.py -k 'tenant'"
 
 FAULTS: list[dict[str, str]] = [
+    {
+        "file": CLOCK,
+        "old": " and (not found or one[0] != found[-1][0]):\n",
+        "new": ":\n",
+        "why": "of those that finish together the wrong ones are listed",
+        "tests": "tests/fairness/test_shares.py",
+    },
+    {
+        "file": "gateway/fairness/virtual_clock.py",
+        "old": "if entry != last and self._is_live(*entry):",
+        "new": "if self._is_live(*entry):",
+        "why": "one whose finish time went and came back is listed twice",
+        "tests": "tests/fairness/test_shares.py",
+    },
+    {
+        "file": SHARES,
+        "old": "if tag.is_open and not tag.is_backlogged)",
+        "new": "if tag.is_open)",
+        "why": "who is unfinished is listed twice",
+        "tests": "tests/fairness/test_shares.py",
+    },
     # --- the clock --------------------------------------------------------------------------------------------------
     {
         "file": CLOCK,
