@@ -8,11 +8,10 @@ entered anew, which is a no-op in a store that kept its memory and repairs one t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from gateway.batches import batches
 from gateway.errors import ApplicationClosed, ApplicationNotFound, StoreUnavailable
 from gateway.fairness.cost import remaining_cost
 from gateway.fairness.shares import SharesName
@@ -29,11 +28,12 @@ from gateway.ports import (
     Standing,
     StateStore,
 )
-from gateway.scheduling.application_store import CHARGED_AT_ONCE, ApplicationStore, Return
+from gateway.scheduling.application_store import ApplicationStore, Return
 from gateway.scheduling.charges import Charges
 from gateway.scheduling.cost_revision import CostRevision
 from gateway.scheduling.course import Course
 from gateway.scheduling.local_application import LocalApplication, provisional_record
+from gateway.scheduling.rounds import Rounds
 from gateway.scheduling.tenant_order import TenantOrder
 from gateway.settings import ApplicationSettings
 
@@ -41,16 +41,6 @@ log = logging.getLogger(__name__)
 
 _CLOSED_REMEMBERED = 4096
 """Ids for which a second close is answered `application_closed`; older ones are not found."""
-
-
-_PASSED_AT_ONCE = 512
-"""Applications that a sweep goes through before calls have their turn."""
-
-_LOOKED_AT_ONCE = 16
-"""Applications whose costs are refined in a row, each some tenths of a millisecond; then calls have their turn."""
-
-
-_Some = Sequence[LocalApplication]
 
 
 class Applications:
@@ -84,6 +74,15 @@ class Applications:
         self._opening: dict[ApplicationId, asyncio.Task[LocalApplication]] = {}
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._recently_closed: dict[ApplicationId, None] = {}
+        self._rounds = Rounds(
+            self._known,
+            self._store,
+            self._charges,
+            self._costs,
+            now,
+            enter_anew=self._enter_anew,
+            on_touched=self._changed,
+        )
         self._order = TenantOrder(self._live_of, self._store.finish_times, self._moved) if shares == "tenant" else None
 
     def get(self, application_id: ApplicationId) -> LocalApplication | None:
@@ -310,9 +309,9 @@ class Applications:
             found = await self._store.revived()
             if found is not Return.WAS_HERE:
                 await self._enter_all_anew(lost_memory=found is Return.FORGOT)
-            await self._send_charges()
-            await self._look_at_costs_again()
-            await self._touch()
+            await self._rounds.send_charges()
+            await self._rounds.look_at_costs_again()
+            await self._rounds.touch()
             expired = await self._store.expire(self._now() - self._settings.idle_close_s)
         except StoreUnavailable:
             return
@@ -330,32 +329,6 @@ class Applications:
         if local is not None and local.num_calls == 0 and not local.is_settling:
             self._count_closed(local, local.service)
             self._forget(local)
-
-    async def _those(self, are_meant: Callable[[LocalApplication], object], at_once: int) -> AsyncIterator[_Some]:
-        """Some at a time, of those known now. In between calls have their turn: a store in this process never waits."""
-        for some in batches(list(self._known.values()), _PASSED_AT_ONCE):
-            for few in batches([local for local in some if are_meant(local)], at_once):
-                yield few
-                await asyncio.sleep(0)
-            await asyncio.sleep(0)
-
-    async def _send_charges(self) -> None:
-        async for some in self._those(lambda local: local.to_send and not local.is_settling, CHARGED_AT_ONCE):
-            for local in await self._charges.send(some):
-                if self._known.get(local.record.application_id) is local and not local.is_settling:
-                    await self._enter_anew(local)
-
-    async def _look_at_costs_again(self) -> None:
-        mean_cost = self._costs.means_asked_once()
-        async for some in self._those(lambda local: local.course.may_be_told_anew, _LOOKED_AT_ONCE):
-            for local in some:
-                await self._costs.looked_at_again(local, mean_cost)
-
-    async def _touch(self) -> None:
-        async for some in self._those(lambda local: local.num_calls, _PASSED_AT_ONCE):
-            for local in some:
-                self._changed(local)
-            await self._store.touch([local.record.application_id for local in some], self._now())
 
     async def _enter_anew(self, local: LocalApplication) -> None:
         record = local.record

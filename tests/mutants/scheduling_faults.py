@@ -10,6 +10,7 @@ ACCOUNTS = "gateway/scheduling/accounts.py"
 APPLICATION_STORE = "gateway/scheduling/application_store.py"
 APPLICATIONS = "gateway/scheduling/applications.py"
 CHARGES = "gateway/scheduling/charges.py"
+ROUNDS = "gateway/scheduling/rounds.py"
 DISPATCHER = "gateway/scheduling/dispatcher.py"
 LANES = "gateway/scheduling/lanes.py"
 QUOTAS = "gateway/scheduling/quotas.py"
@@ -179,16 +180,16 @@ FAULTS: list[dict[str, str]] = [
         "tests": CHARGE_TESTS,
     },
     {
-        "file": APPLICATIONS,
+        "file": ROUNDS,
         "old": "if self._known.get(local.record.application_id) is local and not local.is_settling:",
         "new": "if True:",
         "why": "an application that ends while a sweep sends its charge is opened again",
         "tests": CHARGE_TESTS,
     },
     {
-        "file": APPLICATIONS,
-        "old": "            await asyncio.sleep(0)  # calls come between: a store in this process never waits\n",
-        "new": "",
+        "file": ROUNDS,
+        "old": "                yield few\n                await asyncio.sleep(0)\n",
+        "new": "                yield few\n",
         "why": "no call gets its turn while thousands of applications are charged",
         "tests": CHARGE_TESTS,
     },

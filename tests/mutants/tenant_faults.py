@@ -229,8 +229,8 @@ FAULTS: list[dict[str, str]] = [
         "tests": ORDER_TESTS,
     },
     {
-        "file": APPLICATIONS,
-        "old": "            for application_id in live:\n                self._changed(self._known[application_id])\n",
+        "file": "gateway/scheduling/rounds.py",
+        "old": "            for local in some:\n                self._on_touched(local)\n",
         "new": "",
         "why": "what other gateways bring moves nobody here",
         "tests": ORDER_TESTS,
