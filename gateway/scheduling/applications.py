@@ -262,6 +262,7 @@ class Applications:
         except StoreUnavailable:
             # It stays in the store until its idle time has passed there; its unsent charge is lost with it.
             measured = local.service
+        local.record, local.unsent_service = replace(local.record, service=measured), 0.0
         self._changed(local)
         self._count_closed(local, measured)
         local.is_settling = False

@@ -21,8 +21,6 @@ class LocalApplication:
     """Waiting, running, or ended with the engine's account still to come."""
     unsent_service: float = 0.0
     """Charged here, not yet in the store."""
-    sending: float = 0.0
-    """Of that, what the store is being told at this moment."""
     is_closing: bool = False
     is_settling: bool = False
     is_provisional: bool = False
@@ -34,6 +32,8 @@ class LocalApplication:
     ranked: tuple[ApplicationRecord, KvTokenTime] | None = None
     """What the scheduler was last told of it: its place, and its service."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+    telling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the store is told what it was charged."""
 
     def count(self, usage: Usage | None) -> None:
         """One of its calls has ended, dispatched."""
@@ -41,10 +41,6 @@ class LocalApplication:
         if usage is not None:
             self.prompt_tokens += usage.prompt_tokens
             self.completion_tokens += usage.completion_tokens
-
-    @property
-    def to_send(self) -> float:
-        return self.unsent_service - self.sending
 
     @property
     def service(self) -> KvTokenTime:

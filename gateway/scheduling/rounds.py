@@ -42,7 +42,7 @@ class Rounds:
 
     async def send_charges(self) -> None:
         """Raises StoreUnavailable, as all of these."""
-        async for some in self._those(lambda local: local.to_send and not local.is_settling, CHARGED_AT_ONCE):
+        async for some in self._those(lambda local: local.unsent_service and not local.is_settling, CHARGED_AT_ONCE):
             for local in await self._charges.send(some):
                 if self._known.get(local.record.application_id) is local and not local.is_settling:
                     await self._enter_anew(local)

@@ -33,6 +33,8 @@ class FailingStore:
         """Operations, in order."""
         self.late: dict[str, asyncio.Event] = {}
         """By operation: the next one of it is under way until this is set."""
+        self.late_answers: dict[str, asyncio.Event] = {}
+        """By operation: the next one of it is done, and its answer under way until this is set."""
 
     def flush(self) -> None:
         self.inner = MemoryStore(self._shares)
@@ -45,7 +47,10 @@ class FailingStore:
                 await self.late.pop(name).wait()
             if self.is_down:
                 raise StoreUnavailable("away, as the test wants it")
-            return await getattr(self.inner, name)(*args)
+            answer = await getattr(self.inner, name)(*args)
+            if name in self.late_answers:
+                await self.late_answers.pop(name).wait()
+            return answer
 
         return operation
 

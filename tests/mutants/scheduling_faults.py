@@ -160,23 +160,24 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": CHARGES,
-        "old": "            local.sending += amounts[local.record.application_id]\n",
-        "new": "            local.sending += 0\n",
+        "old": "                await held.enter_async_context(local.telling)\n",
+        "new": "                pass\n",
         "why": "what a sweep is sending is sent again when the application ends meanwhile",
         "tests": CHARGE_TESTS,
     },
     {
         "file": CHARGES,
-        "old": "        finally:\n",
-        "new": "        except ArithmeticError:\n",
-        "why": "what the store did not take is never sent",
+        "old": "            local.unsent_service -= amounts[application_id]\n",
+        "new": "            local.unsent_service = 0.0\n",
+        "why": "what is charged while the store is told is lost",
         "tests": CHARGE_TESTS,
     },
     {
         "file": CHARGES,
-        "old": "                local.unsent_service -= amounts[local.record.application_id]\n",
-        "new": "                local.unsent_service = 0.0\n",
-        "why": "what is charged while the store is told is lost",
+        "old": "        standings = await self._store.charge(amounts, self._now())\n",
+        "new": "        for local in charged.values():\n            local.unsent_service = 0.0\n"
+        "        standings = await self._store.charge(amounts, self._now())\n",
+        "why": "what the store did not take is never sent",
         "tests": CHARGE_TESTS,
     },
     {

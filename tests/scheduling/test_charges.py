@@ -96,17 +96,51 @@ async def test_what_is_charged_while_the_store_is_told_goes_with_the_next() -> N
 async def test_one_that_ends_while_the_store_is_told_is_charged_once_and_stays_closed() -> None:
     world = await ready()
     await charged(world, "a")
-    on_its_way = world.store.late["charge"] = asyncio.Event()
+    on_its_way = world.store.late_answers["charge"] = asyncio.Event()
     sweeping = asyncio.create_task(world.sweep())
     await world.settle()
     world.dispatcher._applications.charge(A, KvTokenTime(50.0))
-    record = await world.dispatcher.desk.close(A)
-    assert record.service == 50.0  # what the store had by then; it was settled at all of it
-    assert await world.store.inner.mean_cost("k") == 350.0
+    closing = asyncio.create_task(world.dispatcher.desk.close(A))
+    await world.settle()
     on_its_way.set()
     await sweeping
+    assert (await closing).service == 350.0
+    assert await world.store.inner.mean_cost("k") == 350.0
     assert await world.store.inner.get(A) is None
     assert world.dispatcher._applications.get(A) is None
+
+
+async def test_one_that_another_gateway_closed_while_it_ends_here_is_settled_once() -> None:
+    world = await ready()
+    await charged(world, "a")
+    await world.store.inner.close(A)
+    on_its_way = world.store.late["charge"] = asyncio.Event()
+    sweeping = asyncio.create_task(world.sweep())
+    await world.settle()
+    closing = asyncio.create_task(world.dispatcher.desk.close(A))
+    await world.settle()
+    on_its_way.set()
+    await sweeping
+    assert (await closing).service == 300.0
+    assert await world.store.inner.mean_cost("k") == 300.0
+    assert world.store.asked.count("arrive") == 2  # by its end alone, after its first call
+    assert await world.store.inner.get(A) is None
+
+
+async def test_one_that_has_ended_by_then_is_not_entered_again() -> None:
+    world = await ready()
+    await charged(world, "a", "b")
+    for name in ("a", "b"):  # another gateway does
+        await world.store.inner.close(world.identity(name).root)
+    on_its_way = world.store.late["arrive"] = asyncio.Event()
+    sweeping = asyncio.create_task(world.sweep())
+    await world.settle()
+    b = world.identity("b").root
+    await world.dispatcher.desk.close(b)
+    on_its_way.set()
+    await sweeping
+    assert await world.store.inner.get(A) is not None
+    assert await world.store.inner.get(b) is None
 
 
 async def test_one_that_another_gateway_closed_is_entered_again_with_what_it_had() -> None:
