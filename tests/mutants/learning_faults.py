@@ -95,8 +95,8 @@ FAULTS: list[dict[str, str]] = [
     },
     {
         "file": COURSE,
-        "old": "        if not (self._is_new and self._num_ended and self._open):",
-        "new": "        if not (self._num_ended and self._open):",
+        "old": "        return bool(self._is_new and self._num_ended and self._open)",
+        "new": "        return bool(self._num_ended and self._open)",
         "why": "the order is asked about at every sweep though nothing has happened",
         "tests": "tests/scheduling/test_course.py",
     },
