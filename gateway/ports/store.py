@@ -96,8 +96,8 @@ class StateStore(Protocol):
         self, services: Mapping[ApplicationId, KvTokenTime], now: float
     ) -> Mapping[ApplicationId, Standing]:
         """Add what ended calls really cost to each application's `service`. V stays; F moves if an application has
-        had more than was predicted (`fairness.cost.counted_cost`). One after the other, and all or none of them;
-        answers for those that are known."""
+        had more than was predicted (`fairness.cost.counted_cost`). One after the other, and none if a value is
+        refused; answers for those that are known."""
         ...
 
     async def touch(self, application_ids: Collection[ApplicationId], now: float) -> None:

@@ -8,6 +8,7 @@ some moments; and with every sweep, since other gateways' applications move ours
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
+from gateway.batches import batches
 from gateway.errors import StoreUnavailable
 from gateway.fairness.units import ApplicationId, VirtualTime
 
@@ -61,8 +62,8 @@ class TenantOrder:
         tenants, self._changed = self._changed, set()
         live = self._live(tenants)
         try:
-            for start in range(0, len(live), _AT_ONCE):
-                finish_times = await self._finish_times(live[start : start + _AT_ONCE])
+            for some in batches(live, _AT_ONCE):
+                finish_times = await self._finish_times(some)
                 for application_id, finish_time in finish_times.items():
                     self._on_moved(application_id, finish_time)
                 await asyncio.sleep(0)

@@ -1,6 +1,8 @@
 """What calls have cost, on its way into the store: many at once, each once, whatever happens meanwhile."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from gateway.fairness.units import UNIT_WEIGHT, ApplicationId, KvTokenTime
 from gateway.ports import Arrival
@@ -30,6 +32,18 @@ async def in_store(world: World, name: str = "a") -> float:
 
 def unsent(world: World, name: str = "a") -> float:
     return world.dispatcher._applications.unsent_service(world.identity(name).root)
+
+
+@asynccontextmanager
+async def sweeping(world: World, held: dict[str, asyncio.Event], operation: str = "charge") -> AsyncIterator[None]:
+    """A sweep that goes on when this is left; till then this operation, or its answer, is on its way."""
+    on_its_way = held[operation] = asyncio.Event()
+    sweep = asyncio.create_task(world.sweep())
+    await world.settle()
+    yield
+    await world.settle()
+    on_its_way.set()
+    await sweep
 
 
 async def ready() -> World:
@@ -68,12 +82,8 @@ async def test_what_the_store_did_not_take_is_sent_when_it_is_back() -> None:
 async def test_a_charge_that_fails_on_its_way_is_sent_again() -> None:
     world = await ready()
     await charged(world, "a")
-    on_its_way = world.store.late["charge"] = asyncio.Event()
-    sweeping = asyncio.create_task(world.sweep())
-    await world.settle()
-    world.store.is_down = True
-    on_its_way.set()
-    await sweeping
+    async with sweeping(world, world.store.late):
+        world.store.is_down = True
     world.store.is_down = False
     await world.sweep()
     assert await in_store(world) == 300.0
@@ -82,12 +92,8 @@ async def test_a_charge_that_fails_on_its_way_is_sent_again() -> None:
 async def test_what_is_charged_while_the_store_is_told_goes_with_the_next() -> None:
     world = await ready()
     await charged(world, "a")
-    on_its_way = world.store.late["charge"] = asyncio.Event()
-    sweeping = asyncio.create_task(world.sweep())
-    await world.settle()
-    world.dispatcher._applications.charge(A, KvTokenTime(50.0))
-    on_its_way.set()
-    await sweeping
+    async with sweeping(world, world.store.late):
+        world.dispatcher._applications.charge(A, KvTokenTime(50.0))
     assert (await in_store(world), unsent(world)) == (300.0, 50.0)
     await world.sweep()
     assert (await in_store(world), unsent(world)) == (350.0, 0.0)
@@ -96,14 +102,9 @@ async def test_what_is_charged_while_the_store_is_told_goes_with_the_next() -> N
 async def test_one_that_ends_while_the_store_is_told_is_charged_once_and_stays_closed() -> None:
     world = await ready()
     await charged(world, "a")
-    on_its_way = world.store.late_answers["charge"] = asyncio.Event()
-    sweeping = asyncio.create_task(world.sweep())
-    await world.settle()
-    world.dispatcher._applications.charge(A, KvTokenTime(50.0))
-    closing = asyncio.create_task(world.dispatcher.desk.close(A))
-    await world.settle()
-    on_its_way.set()
-    await sweeping
+    async with sweeping(world, world.store.late_answers):
+        world.dispatcher._applications.charge(A, KvTokenTime(50.0))
+        closing = asyncio.create_task(world.dispatcher.desk.close(A))
     assert (await closing).service == 350.0
     assert await world.store.inner.mean_cost("k") == 350.0
     assert await world.store.inner.get(A) is None
@@ -114,13 +115,8 @@ async def test_one_that_another_gateway_closed_while_it_ends_here_is_settled_onc
     world = await ready()
     await charged(world, "a")
     await world.store.inner.close(A)
-    on_its_way = world.store.late["charge"] = asyncio.Event()
-    sweeping = asyncio.create_task(world.sweep())
-    await world.settle()
-    closing = asyncio.create_task(world.dispatcher.desk.close(A))
-    await world.settle()
-    on_its_way.set()
-    await sweeping
+    async with sweeping(world, world.store.late):
+        closing = asyncio.create_task(world.dispatcher.desk.close(A))
     assert (await closing).service == 300.0
     assert await world.store.inner.mean_cost("k") == 300.0
     assert world.store.asked.count("arrive") == 2  # by its end alone, after its first call
@@ -132,13 +128,9 @@ async def test_one_that_has_ended_by_then_is_not_entered_again() -> None:
     await charged(world, "a", "b")
     for name in ("a", "b"):  # another gateway does
         await world.store.inner.close(world.identity(name).root)
-    on_its_way = world.store.late["arrive"] = asyncio.Event()
-    sweeping = asyncio.create_task(world.sweep())
-    await world.settle()
-    b = world.identity("b").root
-    await world.dispatcher.desk.close(b)
-    on_its_way.set()
-    await sweeping
+    async with sweeping(world, world.store.late, "arrive"):
+        b = world.identity("b").root
+        await world.dispatcher.desk.close(b)
     assert await world.store.inner.get(A) is not None
     assert await world.store.inner.get(b) is None
 
