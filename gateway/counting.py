@@ -4,7 +4,7 @@ To count takes the client library a lock or two and a search for the bucket: in 
 other work it is not. Who reads the registry finds everything counted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -21,12 +21,21 @@ class Family(Generic[Metric]):
         self._metric: Metric = metric
         self._policy = policy
         self._series: dict[tuple[str, ...], Metric] = {}
+        self._counts: dict[tuple[str, ...], Callable[[float], None]] = {}
 
     def of(self, *labels: str) -> Metric:
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = self._metric.labels(self._policy, *labels)
         return series
+
+    def count(self, labels: tuple[str, ...], amount: float) -> None:
+        """By so much, or that so much was observed."""
+        count = self._counts.get(labels)
+        if count is None:
+            series = self.of(*labels)
+            count = self._counts[labels] = series.observe if isinstance(series, Histogram) else series.inc
+        count(amount)
 
 
 class NotedCounts:
@@ -40,11 +49,7 @@ class NotedCounts:
         noted = self._noted.copy()
         self._noted.clear()
         for family, labels, amount in noted:
-            series = family.of(*labels)
-            if isinstance(series, Counter):
-                series.inc(amount)
-            else:
-                series.observe(amount)
+            family.count(labels, amount)
 
 
 class NotingRegistry(CollectorRegistry):

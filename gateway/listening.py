@@ -22,7 +22,10 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.answering import Answer
 
 _LINGER_S = 2.0
 """A refused client may still be sending: closing at once would reset the connection under our answer."""
@@ -228,6 +231,10 @@ class ClientConnection(HttpToolsProtocol):
         # Trailers are no headers (RFC 9110, 6.5.1): what comes from here on is not kept.
         self.headers = deque(maxlen=0)  # type: ignore[assignment]
         self._is_head_begun, self._is_body_begun = False, True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.__class__ = Answer  # uvicorn makes it, and cannot be told of what class
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)

@@ -29,10 +29,11 @@ class ClientWatch:
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "ClientWatch":
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._task, self._num_cancelling = task, task.cancelling()
-        self._start = asyncio.get_running_loop().call_later(_FIRST_LOOK_S, self._begin)
+        self._start = loop.call_later(_FIRST_LOOK_S, self._begin)
         return self
 
     def stop(self) -> None:

@@ -13,6 +13,8 @@ from gateway.scheduling.model import Outcome, Usage
 from gateway.usage_sums import DAY_S, HOUR_S, MAX_APPLICATIONS, MAX_TENANTS, Amounts, Used, UsedOverall
 from gateway.values import value
 
+_DAY_HOURS = round(DAY_S / HOUR_S)
+
 _CALLS = "calls."
 """And then the outcome."""
 
@@ -49,28 +51,35 @@ class TenantUsage:
 
 
 @dataclass(slots=True)
-class _Span:
-    """A day or an hour by its number, or (number 0) all of the time."""
-
-    number: int = 0
-    amounts: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class _Tally:
     since: float
-    total: _Span = field(default_factory=_Span)
-    today: _Span = field(default_factory=_Span)
-    this_hour: _Span = field(default_factory=_Span)
+    hour: int
+    """Its number, of all since 1970."""
+    total: dict[str, float] = field(default_factory=dict)
+    today: dict[str, float] = field(default_factory=dict)
+    this_hour: dict[str, float] = field(default_factory=dict)
+    latest: dict[str, float] = field(default_factory=dict)
+    """In none of the three yet: every call adds here, and few hours end or are read."""
     applications: OrderedDict[str, dict[str, float]] = field(default_factory=OrderedDict)
     """Least lately used first."""
 
-    def spans(self, now: float) -> tuple[_Span, _Span, _Span]:
-        day, hour = int(now // DAY_S), int(now // HOUR_S)
-        if self.today.number != day:
-            self.today = _Span(day)
-        if self.this_hour.number != hour:
-            self.this_hour = _Span(hour)
+    def sums(self, now: float) -> dict[str, float]:
+        """Where to add what is used now."""
+        if int(now // HOUR_S) != self.hour:
+            self.spans(now)
+        return self.latest
+
+    def spans(self, now: float) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """Total, today, this hour."""
+        for span in (self.total, self.today, self.this_hour):
+            _add(span, self.latest)
+        self.latest.clear()
+        hour = int(now // HOUR_S)
+        if hour != self.hour:
+            self.this_hour = {}
+        if hour // _DAY_HOURS != self.hour // _DAY_HOURS:
+            self.today = {}
+        self.hour = hour
         return self.total, self.today, self.this_hour
 
 
@@ -122,8 +131,8 @@ class UsageBook:
 
     def read(self, tenant: str, now: float) -> TenantUsage:
         """All zero for one that is not known."""
-        tally = self._tallies.get(tenant) or _Tally(now)
-        total, today, this_hour = (_totals(span.amounts) for span in tally.spans(now))
+        tally = self._tallies.get(tenant) or _Tally(now, int(now // HOUR_S))
+        total, today, this_hour = map(_totals, tally.spans(now))
         return TenantUsage(tenant, tally.since, total, today, this_hour, _by_name(tally.applications))
 
     def read_with(self, overall: UsedOverall, tenant: str, now: float) -> TenantUsage:
@@ -151,10 +160,10 @@ class UsageBook:
     def _sums(self, tenant: str, now: float) -> Iterator[dict[str, float]]:
         tally = self._tallies.get(tenant)
         if tally is None:
-            tally = self._tallies[tenant] = _Tally(now)
+            tally = self._tallies[tenant] = _Tally(now, int(now // HOUR_S))
             self._bound(self._tallies)
         self._tallies.move_to_end(tenant)
-        yield from (span.amounts for span in tally.spans(now))
+        yield tally.sums(now)
         if self._news is not None:
             if tenant not in self._news:
                 self._news[tenant] = _News()
