@@ -114,7 +114,7 @@ def _soak(found: dict[str, Any]) -> str:
 
 
 def _profile(found: dict[str, Any]) -> str:
-    lines = [[row["where"], f"{row['share']:.1%}"] for row in found["rows"]]
+    lines = [[row["where"], f"{row['share']:.1%}"] for row in found["rows"] if row["share"] >= 0.001]
     return f"{table(['where the time of a call goes', 'share'], lines)}\n\n{_whether_quick(found)}{found['said']}"
 
 
