@@ -1,7 +1,7 @@
-"""The first hour of on-call: kill -9 of Redis, of the engine and of the gateway, each under load. make chaos
+"""The first hour of on-call: kill -9 of Redis, of the engine, of the gateway and of one of two. make chaos
 
-    python -m benchmarks.chaos [--rounds 2] [--output FILE]       some four minutes a round
-    python -m benchmarks.chaos --short                            a scripted engine, a scrape a second: about a minute
+    python -m benchmarks.chaos [--rounds 2] [--output FILE]       some five minutes a round
+    python -m benchmarks.chaos --short                            a scripted engine, a scrape a second: two minutes
 
 A real `justitia serve`, redis-server, Prometheus with our rules, and vLLM with the tiny model on the CPU; what is
 killed is started again after some seconds, as compose and Kubernetes do, and nobody does anything else. Redis comes
@@ -14,6 +14,8 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,19 @@ Row = dict[str, Any]
 
 def carried_out(form: Form, rounds: int, folder: Path) -> Row:
     """Raises TimeoutError where something does not come back by itself."""
-    with staged(folder, form) as stage, Callers(stage.url, form.num_callers) as callers:
-        rows = [_said({"round": number, **told(stage, callers, kill)}) for number in range(rounds) for kill in KILLS]
-        callers.finish()
-        ended = callers.between(0.0, float("inf"))
-    return {"callers": form.num_callers, "rounds": rounds, "begun": callers.num_begun, "ended": ended, "rows": rows}
+    rows: list[Row] = []
+    ended: Counter[str] = Counter()
+    num_begun = 0
+    for num_gateways, kills in groupby(KILLS, lambda kill: kill.num_gateways):
+        chosen, own_folder = [*kills], folder / str(num_gateways)
+        own_folder.mkdir()
+        with staged(own_folder, form, num_gateways) as stage, Callers(stage.urls, form.num_callers) as callers:
+            for number in range(rounds):
+                rows += [_said({"round": number, **told(stage, callers, kill)}) for kill in chosen]
+            callers.finish()
+        ended.update(callers.between(0.0, float("inf")))
+        num_begun += callers.num_begun
+    return {"callers": form.num_callers, "rounds": rounds, "begun": num_begun, "ended": dict(ended), "rows": rows}
 
 
 def _said(row: Row) -> Row:

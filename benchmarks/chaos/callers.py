@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,8 @@ from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 _DEADLINE_S = 120.0
 """A call that has not ended by then hangs."""
 _AFTER_ERROR_S = 0.5
+_OUT_FOR_S = 10.0
+"""A gateway whose connection broke gets no call for so long where there is another, as nginx has it by default."""
 _COST = 1e7
 """Far beyond what they use, so that nothing but the kills could move their order."""
 
@@ -34,9 +36,9 @@ class Ended:
 
 
 class Callers:
-    """On a thread of their own; every second call is a stream."""
+    """On a thread of their own; every second call is a stream. Each goes to the gateways in turn."""
 
-    def __init__(self, url: str, num_applications: int) -> None:
+    def __init__(self, urls: Sequence[str], num_applications: int) -> None:
         self.num_begun = 0
         self.ended: list[Ended] = []
         self._loop = asyncio.new_event_loop()
@@ -44,7 +46,8 @@ class Callers:
         self._goes_on = True
         self.num_applications = num_applications
         self._names = [f"caller-{number}" for number in range(num_applications)]
-        self._url = url
+        self._urls = [*urls]
+        self._out_until = [0.0] * len(urls)
 
     def __enter__(self) -> "Callers":
         self._thread.start()
@@ -74,26 +77,43 @@ class Callers:
         met = (one.how for one in self.ended if one.ended_at >= begin and one.began_at <= end)
         return dict(sorted(Counter(met).items()))
 
+    def answers_per_s(self, begin: float, end: float) -> float:
+        answered = sum(one.how == ANSWERED and begin <= one.ended_at < end for one in self.ended)
+        return round(answered / (end - begin), 1)
+
     def first_answer_begun_after(self, at: float) -> float | None:
         return min((one.ended_at for one in self.ended if one.began_at >= at and one.how == ANSWERED), default=None)
 
     async def _call_all(self) -> None:
         async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(keepalive_expiry=4.0)) as http:
-            client = AsyncOpenAI(base_url=f"{self._url}/v1", api_key="nobody", max_retries=0, http_client=http)
+            clients = [
+                AsyncOpenAI(base_url=f"{url}/v1", api_key="nobody", max_retries=0, http_client=http)
+                for url in self._urls
+            ]
             async with asyncio.TaskGroup() as group:
                 for number, name in enumerate(self._names):
-                    group.create_task(self._call_for_ever(client, name, number))
+                    group.create_task(self._call_for_ever(clients, name, number))
 
-    async def _call_for_ever(self, client: AsyncOpenAI, name: str, number: int) -> None:
+    async def _call_for_ever(self, clients: Sequence[AsyncOpenAI], name: str, number: int) -> None:
         turn = number
         while self._goes_on:
             turn += 1
             self.num_begun += 1
             began_at = time.monotonic()
-            how = await _ended(client, name, (number + 1) * _COST, 8 + turn % 5 * 8, is_stream=turn % 2 == 0)
+            gateway = self._gateway_for(turn // 2, began_at)  # half as fast as streams take turns: each gets both
+            cost, max_tokens = (number + 1) * _COST, 8 + turn % 5 * 8
+            how = await _ended(clients[gateway], name, cost, max_tokens, is_stream=turn % 2 == 0)
             self.ended.append(Ended(began_at, time.monotonic(), how))
+            if how == CONNECTION:
+                self._out_until[gateway] = time.monotonic() + _OUT_FOR_S
             if how != ANSWERED:
                 await asyncio.sleep(_AFTER_ERROR_S)
+
+    def _gateway_for(self, turn: int, now: float) -> int:
+        """Its index; any of them where all are out."""
+        everyone = range(len(self._urls))
+        there = [gateway for gateway in everyone if self._out_until[gateway] <= now] or everyone
+        return there[turn % len(there)]
 
 
 async def _ended(client: AsyncOpenAI, name: str, cost: float, max_tokens: int, *, is_stream: bool) -> str:
@@ -121,10 +141,12 @@ async def _unary(client: AsyncOpenAI, headers: dict[str, str], max_tokens: int) 
 
 async def _stream(client: AsyncOpenAI, headers: dict[str, str], max_tokens: int) -> str:
     is_whole = False
-    async for chunk in await client.chat.completions.create(
+    stream = await client.chat.completions.create(
         model="tiny", messages=_MESSAGES, max_tokens=max_tokens, extra_headers=headers, stream=True
-    ):
-        is_whole = is_whole or any(choice.finish_reason for choice in chunk.choices)
+    )
+    async with stream:
+        async for chunk in stream:
+            is_whole = is_whole or any(choice.finish_reason for choice in chunk.choices)
     return ANSWERED if is_whole else CUT_OFF
 
 

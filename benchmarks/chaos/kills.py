@@ -10,6 +10,7 @@ Part = Literal["redis", "engine", "gateway"]
 
 @dataclass(frozen=True, slots=True)
 class Kill:
+    name: str
     part: Part
     alert: str
     panel: str
@@ -17,6 +18,8 @@ class Kill:
     says_lost: re.Pattern[str] | None
     """In the gateway's log; None: it can say nothing any more."""
     says_back: re.Pattern[str]
+    num_gateways: int = 1
+    """Over one Redis; one of them is killed."""
 
     def is_told_by_readyz(self, answer: Mapping[str, Any] | None) -> bool:
         """`answer`: None where nobody answers."""
@@ -36,6 +39,7 @@ class Kill:
 KILLS = (
     Kill(
         "redis",
+        "redis",
         "JustitiaStoreDown",
         "Store up",
         re.compile("state store is away"),
@@ -43,10 +47,14 @@ KILLS = (
     ),
     Kill(
         "engine",
+        "engine",
         "JustitiaEngineDown",
         "Engines up",
         re.compile("engine .* is lost"),
         re.compile("engine .* was restarted"),
     ),
-    Kill("gateway", "JustitiaGatewayDown", "Gateways up", None, re.compile("Uvicorn running")),
+    *(
+        Kill(name, "gateway", "JustitiaGatewayDown", "Gateways up", None, re.compile("Uvicorn running"), num_gateways)
+        for name, num_gateways in (("gateway", 1), ("one of two gateways", 2))
+    ),
 )

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tests.fakes.running_engine import SMALL, TOKEN
 _ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 240.0
 """A real engine on two slow cores takes a minute."""
+_GATEWAYS = ("gateway", "other-gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +35,27 @@ FULL = Form(True, 5, {"redis": 20.0, "engine": 2.0, "gateway": 20.0}, 8)
 
 
 class Stage:
-    def __init__(self, url: str, parts: Mapping[str, Supervised], watching: Prometheus) -> None:
-        self.url = url
+    def __init__(self, urls: Sequence[str], parts: Mapping[str, Supervised], watching: Prometheus) -> None:
+        self.urls = urls
+        """Of the gateways; the first is the one that is looked at, and killed."""
         self.parts = parts
         self.prometheus = watching
         self._http = httpx.Client(timeout=5.0)
 
     def readyz(self) -> dict[str, Any] | None:
-        return self._json("/readyz")
+        return self._json(self.urls[0], "/readyz")
 
     def overview(self) -> dict[str, Any] | None:
-        return self._json("/v1/overview?limit=500")
+        return self._json(self.urls[0], "/v1/overview?limit=500")
 
-    def is_ready(self) -> bool:
-        answer = self.readyz()
-        return answer is not None and answer["status"] == "ready"
+    def are_ready(self) -> bool:
+        """All gateways."""
+        answers = [self._json(url, "/readyz") for url in self.urls]
+        return all(answer is not None and answer["status"] == "ready" for answer in answers)
 
-    def _json(self, path: str) -> dict[str, Any] | None:
+    def _json(self, url: str, path: str) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = self._http.get(f"{self.url}{path}").json()
+            found: dict[str, Any] = self._http.get(f"{url}{path}").json()
         except httpx.TransportError:
             return None
         return found
@@ -62,19 +65,21 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, form: Form) -> Iterator[Stage]:
-    redis_port, engine_port, port = free_port(), free_port(), free_port()
+def staged(folder: Path, form: Form, num_gateways: int = 1) -> Iterator[Stage]:
+    redis_port, engine_port = free_port(), free_port()
+    ports = [free_port() for _ in range(num_gateways)]
     commands = {
         "redis": [
             *("redis-server", "--bind", "127.0.0.1", "--port", str(redis_port)),
             *("--save", "", "--appendonly", "no", "--dir", str(folder)),
         ],
         "engine": _engine(engine_port, form),
-        "gateway": [
+    }
+    for port, name in zip(ports, _GATEWAYS, strict=False):
+        commands[name] = [
             *(sys.executable, "-m", "gateway.cli", "serve", "--port", str(port)),
             *("--engine", f"http://127.0.0.1:{engine_port}", "--redis", f"redis://127.0.0.1:{redis_port}/0"),
-        ],
-    }
+        ]
     environment = {
         "JUSTITIA_ENGINE_TOKEN": TOKEN,
         "JUSTITIA_ENGINES__TOKEN": TOKEN,
@@ -85,15 +90,15 @@ def staged(folder: Path, form: Form) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         parts = {
             name: stack.enter_context(
-                Supervised(command, folder / f"{name}.log", form.restart_after_s[name], environment)
+                Supervised(command, folder / f"{name}.log", form.restart_after_s.get(name, 0.0), environment)
             )
             for name, command in commands.items()
         }
-        url = f"http://127.0.0.1:{port}"
-        watching = stack.enter_context(prometheus(folder, url, form.scrape_interval_s))
-        stage = Stage(url, parts, watching)
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        watching = stack.enter_context(prometheus(folder, urls, form.scrape_interval_s))
+        stage = Stage(urls, parts, watching)
         stack.callback(stage.close)
-        until(stage.is_ready, lambda: "\n".join(part.log()[-2000:] for part in parts.values()))
+        until(stage.are_ready, lambda: "\n".join(part.log()[-2000:] for part in parts.values()))
         yield stage
 
 

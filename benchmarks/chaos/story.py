@@ -15,6 +15,8 @@ _ROOT = Path(__file__).parents[2]
 _OPERATORS = _ROOT / "deploy" / "grafana" / "dashboards" / "operators.json"
 _SETTLED_S = 3.0
 _GIVE_UP_S = 240.0
+_BEFORE_S = 5.0
+"""For so long before a kill answers are counted that its outage is compared with."""
 
 Row = dict[str, Any]
 
@@ -23,19 +25,25 @@ def told(stage: Stage, callers: Callers, kill: Kill) -> Row:
     """Seconds are counted from the kill. Raises TimeoutError where something never comes."""
     panel = dict(expressions(_OPERATORS))[kill.panel]
     until(lambda: _is_calm(stage, callers, panel), lambda: f"{stage.readyz()}, {_pages(stage)}, {stage.overview()}")
+    time.sleep(_BEFORE_S)
     before, panel_before = _order(stage), _value(stage, panel)
     watch = _Watch(stage, callers, kill)
     stage.parts[kill.part].kill()
     until(watch.is_over, watch.described, _GIVE_UP_S)
     time.sleep(_SETTLED_S)
+    restarted_at = watch.began + watch.back["restarted_s"]
     panel_during = _value(stage, panel, watch.wall_began + watch.seen["fired_s"])
     return {
-        "killed": kill.part,
+        "killed": kill.name,
         "alert": kill.alert,
         "seen": watch.seen,
         "back": watch.back,
         "alerts": watch.alerts,
         "calls": callers.between(watch.began, watch.began + watch.back["answered_s"]),
+        "answers_per_s": {
+            "before": callers.answers_per_s(watch.began - _BEFORE_S, watch.began),
+            "away": callers.answers_per_s(watch.began, restarted_at),
+        },
         "panel": {"title": kill.panel, "before": panel_before, "during": panel_during, "after": _value(stage, panel)},
         "order": _kept(before, _order(stage)),
         "log": watch.lines,
@@ -72,7 +80,7 @@ class _Watch:
         return len(self.back) == 6 and "fired_s" in self.seen
 
     def described(self) -> str:
-        return f"{self.kill.part}: seen {self.seen}, back {self.back}, alerts {self.alerts}"
+        return f"{self.kill.name}: seen {self.seen}, back {self.back}, alerts {self.alerts}"
 
     def _look_at_alerts(self) -> None:
         states = {rule["name"]: rule["state"] for rule in self.stage.prometheus.rules()}
@@ -104,7 +112,7 @@ class _Watch:
         if restarted_at < self.began:
             return
         self.back.setdefault("restarted_s", round(restarted_at - self.began, 1))
-        if self.stage.is_ready():
+        if self.stage.are_ready():
             self._first(self.back, "readyz_s")
         overview = self.stage.overview()
         if overview is not None and "readyz_s" in self.back and not self.kill.is_told_by_overview(overview):
@@ -134,7 +142,7 @@ class _Watch:
 
 def _is_calm(stage: Stage, callers: Callers, panel: str) -> bool:
     return (
-        stage.is_ready()
+        stage.are_ready()
         and not _pages(stage)
         and _value(stage, panel) == 1
         and len(_order(stage)["finish_times"]) == callers.num_applications

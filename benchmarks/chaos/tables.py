@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks.chaos.callers import ANSWERED
@@ -38,6 +39,7 @@ def chaos_table(report: dict[str, Any]) -> str:
         ["panel: before, during, after", *(_panel(chosen) for chosen in columns)],
         ["other alerts that fired", *(_others(chosen) for chosen in columns)],
         ["calls until the next answer", *(_calls(chosen) for chosen in columns)],
+        ["answers a second: before, while it was away", *(_rates(chosen) for chosen in columns)],
         ["started again, s", *(_latest(chosen, "back", "restarted_s") for chosen in columns)],
         ["`/readyz` is well, s", *(_latest(chosen, "back", "readyz_s") for chosen in columns)],
         ["the next call is answered, s", *(_latest(chosen, "back", "answered_s") for chosen in columns)],
@@ -72,6 +74,10 @@ def _calls(rows: Rows) -> str:
         ended.update(row["calls"])
     rest = [f"{number:,} {how}" for how, number in sorted(ended.items()) if how != ANSWERED]
     return ", ".join([f"{ended[ANSWERED]:,} {ANSWERED}", *rest])
+
+
+def _rates(rows: Rows) -> str:
+    return ", ".join(f"{mean(row['answers_per_s'][when] for row in rows):.1f}" for when in ("before", "away"))
 
 
 def _order(rows: Rows) -> str:

@@ -42,7 +42,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     with (
         Engine() as engine,
         running_gateway(folder, "--engine", engine.vllm.url, environment=learning(folder)) as gateway,
-        prometheus(folder, gateway.url, scrape_interval_s=1) as watching,
+        prometheus(folder, [gateway.url], scrape_interval_s=1) as watching,
     ):
         calls = engine.start(load(gateway.url, keys))
         try:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -30,12 +30,13 @@ WEIGHTS = {"nightly": 500, "somebody": 1000, "payer": 2000}
 class Prometheus:
     """Debian's, with our own configuration but for who is asked and how often."""
 
-    def __init__(self, folder: Path, gateway_url: str, scrape_interval_s: int = 5) -> None:
+    def __init__(self, folder: Path, gateway_urls: Sequence[str], scrape_interval_s: int = 5) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        config = (PROMETHEUS / "prometheus.yml").read_text().replace("gateway:8080", gateway_url.partition("//")[2])
+        gateways = '", "'.join(url.partition("//")[2] for url in gateway_urls)
+        config = (PROMETHEUS / "prometheus.yml").read_text().replace("gateway:8080", gateways)
         config = config.replace("- alerts.yml", f"- {PROMETHEUS / 'alerts.yml'}")
         config = re.sub(r"(scrape_(?:interval|timeout)): \d+s", rf"\1: {scrape_interval_s}s", config)
         (folder / "prometheus.yml").write_text(config)
@@ -174,8 +175,8 @@ def learning(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def prometheus(folder: Path, gateway_url: str, scrape_interval_s: int = 5) -> Iterator[Prometheus]:
-    running = Prometheus(folder, gateway_url, scrape_interval_s)
+def prometheus(folder: Path, gateway_urls: Sequence[str], scrape_interval_s: int = 5) -> Iterator[Prometheus]:
+    running = Prometheus(folder, gateway_urls, scrape_interval_s)
     try:
         yield running
     finally:

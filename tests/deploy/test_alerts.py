@@ -101,7 +101,7 @@ def test_what_is_lost_is_told_within_ten_seconds_of_the_scrape(redis_server: Red
     with (
         Engine() as engine,
         running_gateway(tmp_path, "--engine", engine.vllm.url, *flags, environment=environment) as gateway,
-        prometheus(tmp_path, gateway.url) as watching,
+        prometheus(tmp_path, [gateway.url]) as watching,
     ):
         watching.until(lambda: watching.query("justitia_engine_up == 1") and watching.query("justitia_store_up == 1"))
         assert watching.firing() == set()
