@@ -111,9 +111,9 @@ class Answer(RequestResponseCycle):
         self.on_response()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _label(name: bytes) -> bytes:
-    """The beginning of its line. Bounded: names are the engine's as well."""
+    """The beginning of its line. Few are kept: names are the engine's as well, and as long as it likes."""
     if HEADER_RE.search(name):
         raise RuntimeError(f"no header's name: {name!r}")
     return name.lower() + b": "
