@@ -24,8 +24,7 @@ class Answer(RequestResponseCycle):
     """One request and its answer. All but the writing is uvicorn's."""
 
     _head = b""
-    """Not sent yet: it leaves in one piece with what follows in the same turn of the loop. To send twice costs more
-    than all that is done here."""
+    """Not sent yet: it leaves in one piece with what follows in the same turn of the loop. A write is a system call."""
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         """Raises RuntimeError for what is no answer: out of turn, longer or shorter than it says, or no header."""

@@ -1,6 +1,6 @@
 """The first hour of on-call: kill -9 of Redis, of the engine, of the gateway and of one of two. make chaos
 
-    python -m benchmarks.chaos [--rounds 2] [--output FILE]       some five minutes a round
+    python -m benchmarks.chaos [--rounds 2] [--output FILE]       some three minutes a round
     python -m benchmarks.chaos --short                            a scripted engine, a scrape a second: two minutes
 
 A real `justitia serve`, redis-server, Prometheus with our rules, and vLLM with the tiny model on the CPU; what is

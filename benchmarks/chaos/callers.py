@@ -78,6 +78,7 @@ class Callers:
         return dict(sorted(Counter(met).items()))
 
     def answers_per_s(self, begin: float, end: float) -> float:
+        """Complete ones, between two monotonic seconds."""
         answered = sum(one.how == ANSWERED and begin <= one.ended_at < end for one in self.ended)
         return round(answered / (end - begin), 1)
 

@@ -36,6 +36,8 @@ class Kill:
         return any(engine["mode"] == "down" for engine in answer["engines"])
 
 
+_SERVES = re.compile("Uvicorn running")
+
 KILLS = (
     Kill(
         "redis",
@@ -53,8 +55,6 @@ KILLS = (
         re.compile("engine .* is lost"),
         re.compile("engine .* was restarted"),
     ),
-    *(
-        Kill(name, "gateway", "JustitiaGatewayDown", "Gateways up", None, re.compile("Uvicorn running"), num_gateways)
-        for name, num_gateways in (("gateway", 1), ("one of two gateways", 2))
-    ),
+    Kill("gateway", "gateway", "JustitiaGatewayDown", "Gateways up", None, _SERVES),
+    Kill("one of two gateways", "gateway", "JustitiaGatewayDown", "Gateways up", None, _SERVES, num_gateways=2),
 )

@@ -58,7 +58,7 @@ def test_the_other_of_two_gateways_goes_on(report: Row) -> None:
     [row] = [row for row in report["rows"] if row["killed"] == "one of two gateways"]
     rates = row["answers_per_s"]
     assert rates["away"] > rates["before"] / 2
-    # Those that it had, one that tries it again after ten seconds, and as many once more for the moment between.
+    # What it had, and what was sent there before somebody saw it gone: at the kill, and when its ten seconds are over.
     assert row["calls"][CONNECTION] <= 3 * SHORT.num_callers
 
 

@@ -42,10 +42,11 @@ def cycle_of(
     kind: type[RequestResponseCycle], transport: FakeTransport, method: str = "POST", *, keep_alive: bool = True
 ) -> RequestResponseCycle:
     made: Any = kind  # a transport and a scope that have what it needs
+    itself: Any = transport
     cycle: RequestResponseCycle = made(
         scope={"method": method},
         transport=transport,
-        flow=FlowControl(made),
+        flow=FlowControl(itself),
         logger=None,
         access_logger=None,
         access_log=False,
