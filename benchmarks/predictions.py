@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from benchmarks.gittins import by_kind
+from benchmarks.workloads import LARGE, MEDIUM, SMALL
 from gateway.fairness.units import KvTokenTime
 from gateway.learning.examples import of_recorded, predictor_progress
 from gateway.ports import Progress
@@ -120,6 +121,26 @@ class Refining:
     """How many times more or less a cost must be than the one in force."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Nothing is left to be predicted."""
+
+    cost: KvTokenTime
+
+    def refined(self, _: Progress) -> KvTokenTime:
+        return self.cost
+
+
+def told_of(recorded: tuple[RecordedApplication, ...], *, kind: str) -> Mapping[RecordedApplication, Refinable]:
+    """What the predictor says, but of one kind the true costs: how much its errors matter."""
+    true = {one: Told(cost) for one, cost in zip(recorded, costs.oracle(recorded), strict=True) if one.kind == kind}
+    return {**trained(recorded), **true}
+
+
+REFINED_BUT: Mapping[str, Refining] = MappingProxyType(
+    {f"{REFINED}, {kind} exact": Refining(partial(told_of, kind=kind)) for kind in (*SMALL, *MEDIUM, *LARGE)}
+)
+
 REFINED_AT: Mapping[str, Refining] = MappingProxyType(
     {REFINED: Refining(trained)}
     | {f"{REFINED} at {factor:g}x": Refining(trained, worth_revising=factor) for factor in (1.0, 1.1, 2.0, 4.0)}
@@ -128,6 +149,7 @@ REFINED_AT: Mapping[str, Refining] = MappingProxyType(
 REFINING: Mapping[str, Refining] = MappingProxyType(
     {
         **REFINED_AT,
+        **REFINED_BUT,
         REFINED_WITHOUT_WORDS: Refining(partial(trained, without_words=True)),
         GITTINS: Refining(by_kind, worth_revising=1.0),
     }

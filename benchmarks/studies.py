@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.predictions import GITTINS, REFINED, REFINED_AT, REFINED_WITHOUT_WORDS
+from benchmarks.predictions import GITTINS, REFINED, REFINED_AT, REFINED_BUT, REFINED_WITHOUT_WORDS
 from benchmarks.report import written
 from benchmarks.study import AS_HELD, Case, Study, Variant, carried_out
 from benchmarks.workloads import Recipe
@@ -123,6 +123,16 @@ STUDIES = (
         (
             Variant("justitia, not refined", "justitia", "predictor"),
             *(Variant(f"justitia, {name.removeprefix('predictor, ')}", "justitia", name) for name in REFINED_AT),
+        ),
+    ),
+    Study(
+        "kinds",
+        "Whose errors matter: predicted and refined, but of one kind the true costs.",
+        (Case("suite", Recipe("suite")),),
+        (
+            Variant("justitia", "justitia"),
+            Variant("justitia, refined", "justitia", REFINED),
+            *(Variant(f"justitia, {name.removeprefix('predictor, ')}", "justitia", name) for name in REFINED_BUT),
         ),
     ),
     Study(

@@ -2,8 +2,10 @@
 
 import math
 
-from benchmarks.predictions import PREDICTIONS, trained
-from gateway.replay.costs import log_normal, oracle
+from benchmarks.predictions import PREDICTIONS, told_of, trained
+from gateway.fairness.units import KvTokenTime, Tokens
+from gateway.ports import Progress
+from gateway.replay.costs import log_normal, oracle, true_cost
 from gateway.workloads.sample import sample_applications
 
 SAMPLE = sample_applications(60, seed=4)
@@ -21,6 +23,15 @@ def test_nobody_is_predicted_by_what_has_seen_it() -> None:
 def test_without_words_nobody_is_told_what_was_asked() -> None:
     assert any(one.features.words for one in trained(tuple(SAMPLE)).values())
     assert not any(one.features.words for one in trained(tuple(SAMPLE), without_words=True).values())
+
+
+def test_of_one_kind_the_true_costs_are_told_and_of_no_other() -> None:
+    kind, predicted, progress = SAMPLE[0].kind, trained(tuple(SAMPLE)), Progress(1, 1, Tokens(10), KvTokenTime(5.0))
+    for application, one in told_of(tuple(SAMPLE), kind=kind).items():
+        if application.kind == kind:
+            assert one.cost == one.refined(progress) == true_cost(application)
+        else:
+            assert one is predicted[application]
 
 
 def test_every_prediction_answers_for_every_application() -> None:
