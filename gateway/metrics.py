@@ -188,6 +188,7 @@ class Metrics:
             "engine", "status",
         )  # fmt: skip
         self._preemptions = self._counter("engine_preemptions", "Running calls stopped for memory.", "engine")
+        self._passed = self._counter("engine_passed_calls", "Calls that went past one that did not fit.", "engine")
         self._engine_mode = self._gauge(
             "engine_mode", "1 for how far it follows the order; all 0: it does not answer.", "livemax", "engine", "mode"
         )
@@ -326,10 +327,11 @@ class Metrics:
         self._engine_calls.of(engine, "running").set(state.num_running)
         self._engine_calls.of(engine, "waiting").set(state.num_waiting)
 
-    def preemptions(self, engine: str, more: int) -> None:
-        """From the engine's own counter, which every worker reads and the first one counts."""
+    def engine_counted(self, engine: str, *, preemptions: int, passed: int) -> None:
+        """More of each, by the engine's own counters, which every worker reads and the first one counts."""
         if self._is_first:
-            self._preemptions.of(engine).inc(more)
+            self._preemptions.of(engine).inc(preemptions)
+            self._passed.of(engine).inc(passed)
 
     def store_operation(self, operation: str, seconds: float) -> None:
         self._store_s.of(operation).observe(seconds)

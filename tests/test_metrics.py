@@ -26,9 +26,9 @@ CONTRACT = """
     tokens_total virtual_start_spread_kv_token_iterations virtual_cost_max_kv_token_iterations
     application_lateness_kv_token_iterations application_lateness_bound_kv_token_iterations
     tenant_service_kv_token_iterations_total backlogged_weight tenant_calls_queued engine_kv_capacity_tokens
-    engine_calls engine_preemptions_total engine_mode store_up event_loop_lag_seconds build_info workers
-    process_start_time_seconds process_resident_memory_bytes process_cpu_seconds_total process_open_files
-    process_max_files unauthenticated_calls_total spans_total
+    engine_calls engine_preemptions_total engine_passed_calls_total engine_mode store_up event_loop_lag_seconds
+    build_info workers process_start_time_seconds process_resident_memory_bytes process_cpu_seconds_total
+    process_open_files process_max_files unauthenticated_calls_total spans_total
 """
 
 LABELS = {"policy", "application_kind", "outcome", "engine", "model", "tenant_class", "rule", "operation", "le"}
@@ -82,7 +82,7 @@ def with_everything_counted() -> Metrics:
     metrics.engine_up("host:1", True)
     metrics.engine_state("host:1", STATE)
     metrics.engine_mode("host:1", "patched")
-    metrics.preemptions("host:1", 2)
+    metrics.engine_counted("host:1", preemptions=2, passed=4)
     metrics.event_loop_lag(0.02)
     metrics.build("1.2.3")
     metrics.process(PROCESS)
@@ -131,6 +131,7 @@ def test_values() -> None:
     assert seen["justitia_engine_mode", "host:1", "justitia", "patched"] == 1
     assert seen["justitia_engine_mode", "host:1", "justitia", "unordered"] == 0
     assert seen["justitia_engine_preemptions_total", "host:1", "justitia"] == 2
+    assert seen["justitia_engine_passed_calls_total", "host:1", "justitia"] == 4
     assert seen["justitia_application_lag_kv_token_iterations", "justitia"] == 5
     assert seen["justitia_application_lateness_kv_token_iterations", "justitia"] == 60
     assert seen["justitia_application_lateness_bound_kv_token_iterations", "justitia"] == 2000
@@ -230,7 +231,8 @@ def test_each_worker_answers_for_all(tmp_path: Path) -> None:
         tmp_path, 1,
         "metrics.call_ended('completed', 'a'); metrics.overhead(0.001); metrics.queue_depth(3, 4)\n"
         "metrics.clock(200.0, 9); metrics.engine_up('e', False); metrics.engine_state('e', state(0.75))\n"
-        "metrics.fairness(fairness(5.0)); metrics.preemptions('e', 3); metrics.store_up(False)\n"
+        "metrics.fairness(fairness(5.0)); metrics.store_up(False)\n"
+        "metrics.engine_counted('e', preemptions=3, passed=1)\n"
         "metrics.oldest_wait(9.0)\n"
         "metrics.queue_limit(100); metrics.tenant_calls_queued({'high': 2}); metrics.tenant_service('high', 1.5)\n"
         "metrics.predictor_in_use('trained'); metrics.prediction_drift(3.0)\n"
@@ -239,7 +241,8 @@ def test_each_worker_answers_for_all(tmp_path: Path) -> None:
     second = (
         "metrics.call_ended('completed', 'a'); metrics.overhead(0.001); metrics.queue_depth(1, 1)\n"
         "metrics.clock(100.0, 2); metrics.engine_up('e', True); metrics.engine_state('e', state(0.25))\n"
-        "metrics.fairness(fairness(4.0)); metrics.preemptions('e', 3); metrics.store_up(True)\n"
+        "metrics.fairness(fairness(4.0)); metrics.store_up(True)\n"
+        "metrics.engine_counted('e', preemptions=3, passed=1)\n"
         "metrics.oldest_wait(1.0)\n"
         "metrics.queue_limit(100); metrics.tenant_calls_queued({'high': 3}); metrics.tenant_service('high', 2.0)\n"
         "metrics.predictor_in_use('mean'); metrics.prediction_drift(2.0)\n"
@@ -273,6 +276,7 @@ def test_each_worker_answers_for_all(tmp_path: Path) -> None:
     # The engine's own counter was read by both; the other engine's service is the sum of what each has seen.
     assert seen["justitia_service_kv_token_iterations_total", "e", "justitia"] == 10
     assert seen["justitia_engine_preemptions_total", "e", "justitia"] == 3
+    assert seen["justitia_engine_passed_calls_total", "e", "justitia"] == 1
     assert seen["justitia_service_kv_token_iterations_total", "justitia", "stock"] == 2
 
 

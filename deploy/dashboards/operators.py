@@ -218,13 +218,14 @@ ENGINES = Row(
         Graph(
             "Service and preemptions",
             "Service is KV memory held, in token-iterations a second. Preempted calls lose what they had: many of "
-            "them waste the engine.",
+            "them waste the engine. Passed calls went past one that did not fit, where the engine lets them.",
             "short",
             (
                 Series(f"sum by (engine) (rate(justitia_service_kv_token_iterations_total{AT}{RATE}))", "{{engine}}"),
                 Series(
                     f"sum by (engine) (rate(justitia_engine_preemptions_total{AT}{RATE}))", "{{engine}} preemptions"
                 ),
+                Series(f"sum by (engine) (rate(justitia_engine_passed_calls_total{AT}{RATE}))", "{{engine}} passed"),
             ),
             is_logarithmic=True,
         ),

@@ -37,6 +37,7 @@ def engine_state(state: Mapping[str, Any]) -> EngineState:
         num_waiting=int(state["num_waiting"]),
         waiting_calls=frozenset(map(str, state["waiting_calls"])),
         preemptions=int(state["preemptions"]),
+        passed=int(state.get("passed", 0)),
         finished=tuple(map(_finished_call, state["finished"])),
         next_sequence=int(state["next_sequence"]),
     )

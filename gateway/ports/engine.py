@@ -38,6 +38,8 @@ class EngineState:
     waiting_calls: frozenset[str] | None
     """Ids of our calls that wait inside the engine (bounded); None where the engine cannot tell."""
     preemptions: int
+    passed: int = 0
+    """Calls that went past one that did not fit, where the engine lets them; since its start, as `preemptions`."""
     finished: tuple[FinishedCall, ...] = ()
     next_sequence: int = 0
 

@@ -73,7 +73,8 @@ class EngineFeed:
         self._probed_at = float("-inf")
         self._last_reading: tuple[float, KvTokenTime] | None = None
         self._last_reported: tuple[int, KvTokenTime] | None = None
-        self._preemptions: tuple[int, int] | None = None
+        self._shown: EngineState | None = None
+        """The latest reading, also of an engine that is lost: its counters go on from there."""
 
     @property
     def capacity_kv_tokens(self) -> int:
@@ -173,9 +174,13 @@ class EngineFeed:
         self.state = state
         self._metrics.engine_up(self.engine.name, True)
         self._metrics.engine_state(self.engine.name, state)
-        if self._preemptions is not None and self._preemptions[0] == state.incarnation:
-            self._metrics.preemptions(self.engine.name, max(0, state.preemptions - self._preemptions[1]))
-        self._preemptions = (state.incarnation, state.preemptions)
+        before, self._shown = self._shown, state
+        if before is not None and before.incarnation == state.incarnation:
+            self._metrics.engine_counted(
+                self.engine.name,
+                preemptions=max(0, state.preemptions - before.preemptions),
+                passed=max(0, state.passed - before.passed),
+            )
 
     def _take_records(self, state: EngineState, as_of: float) -> None:
         records = state.finished

@@ -247,7 +247,7 @@ async def test_a_patched_engine_tells_everything(server: FakeVllm, engine: VllmE
     assert (mode.name, mode.models) == ("patched", ("tiny",))
     assert (state.service, state.capacity_kv_tokens, state.free_kv_tokens) == (1234.5, 8192, 0)
     assert state.waiting_calls == {"call-1"}
-    assert state.next_sequence == 1
+    assert (state.passed, state.next_sequence) == (2, 1)
     finished = state.finished[0]
     assert (finished.call_id, finished.service, finished.cached_tokens) == ("call-0", 60.25, 4)
     assert (await engine.read_state(1)).finished == ()

@@ -276,6 +276,7 @@ class FakeVllm:
                 "num_waiting": len(waiting) if self.is_full else 0,
                 "waiting_calls": waiting if self.is_full else [],
                 "preemptions": 0,
+                "passed": 2,
                 "hook_failures": 0,
                 "finished": self.finished[since:],
                 "first_sequence": 0,

@@ -65,6 +65,8 @@ class ScriptedEngine:
         self.is_down = False
         self.incarnation = 1
         self.service = 0.0
+        self.preemptions = 0
+        self.passed = 0
         self.holding: dict[str, int] = {}
         self.records: list[FinishedCall] = []
         self.reranked: list[dict[ApplicationId, float]] = []
@@ -72,6 +74,7 @@ class ScriptedEngine:
     def restart(self) -> None:
         self.incarnation += 1
         self.service = 0.0
+        self.preemptions = self.passed = 0
         self.holding.clear()
         self.records.clear()
 
@@ -104,7 +107,8 @@ class ScriptedEngine:
             num_running=len(running),
             num_waiting=len(waiting),
             waiting_calls=frozenset(waiting) if is_patched else None,
-            preemptions=0,
+            preemptions=self.preemptions,
+            passed=self.passed,
             finished=tuple(self.records[since:]) if is_patched else (),
             next_sequence=len(self.records) if is_patched else 0,
         )

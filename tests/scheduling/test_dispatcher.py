@@ -374,6 +374,29 @@ async def test_an_engine_that_vanishes_and_comes_back() -> None:
     assert world.dispatcher._feeds["e0"].mode is not None
 
 
+async def test_what_an_engine_counts_is_counted_on_over_silences_and_restarts() -> None:
+    world = World()
+    engine = world.engines[0]
+
+    async def counted(preemptions: int, passed: int) -> tuple[float, ...]:
+        engine.preemptions, engine.passed = preemptions, passed
+        await world.read()
+        labels = {"policy": "justitia", "engine": engine.name}
+        names = ("preemptions", "passed_calls")
+        found = [world.metrics.registry.get_sample_value(f"justitia_engine_{name}_total", labels) for name in names]
+        return tuple(value or 0.0 for value in found)
+
+    assert await counted(5, 9) == (0, 0)  # what was before us is not ours to tell
+    assert await counted(7, 10) == (2, 1)
+    engine.is_down = True
+    assert await counted(8, 12) == (2, 1)
+    engine.is_down = False
+    assert await counted(8, 12) == (3, 3)
+    engine.restart()
+    assert await counted(9, 20) == (3, 3)
+    assert await counted(10, 22) == (4, 5)
+
+
 async def test_an_unknown_model_is_refused() -> None:
     world = await ready()
     request = world.request("a")
