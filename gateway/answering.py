@@ -88,7 +88,10 @@ class Answer(RequestResponseCycle):
                 raise RuntimeError("the answer is longer than it says")
         if self._head:
             head, self._head = self._head, b""
-            self.transport.writelines((head, body))
+            if body:
+                self.transport.writelines((head, body))
+            else:  # asyncio's transport, from Python 3.12 on, never gets rid of an empty piece
+                self.transport.write(head)
         else:
             self.transport.write(body)
         if not has_more:

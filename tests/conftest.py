@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from redis import Redis
 
+from gateway.demo.processes import free_port
 from gateway.tiny_model import ensure_tiny_model
 from tests.fakes.running_engine import SMALL, RunningEngine
 
@@ -109,9 +110,11 @@ def _demand_redis() -> None:
 def _serving(folder: Path, *options: str) -> Iterator[RedisServer]:
     _demand_redis()
     server = RedisServer(folder, *options)
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +133,8 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server in cluster mode: it refuses scripts whose keys lie in several slots."""
-    for server in _serving(tmp_path_factory.mktemp("redis"), "--cluster-enabled", "yes"):
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--bind", "127.0.0.1")
+    for server in _serving(tmp_path_factory.mktemp("redis"), *options):
         with Redis.from_url(server.url) as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
         server.wait_for_log("Cluster state changed: ok")

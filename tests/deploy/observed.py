@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from gateway.demo.processes import free_port
 from tests.deploy.modelled_vllm import BREAKS, ModelledVllm
 
 PROMETHEUS = Path(__file__).parent.parent.parent / "deploy" / "prometheus"
@@ -31,9 +31,7 @@ class Prometheus:
     """Debian's, with our own configuration but for who is asked and how often."""
 
     def __init__(self, folder: Path, gateway_urls: Sequence[str], scrape_interval_s: int = 5) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         gateways = '", "'.join(url.partition("//")[2] for url in gateway_urls)
         config = (PROMETHEUS / "prometheus.yml").read_text().replace("gateway:8080", gateways)

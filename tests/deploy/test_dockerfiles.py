@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import zipfile
@@ -18,6 +17,7 @@ from docker.utils.build import PatternMatcher
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from gateway.demo.processes import free_port
 from tests.deploy.image import Image, build, build_context
 from tests.deploy.tools import DEPLOY, PROJECT, ROOT, VERSION, Instruction, has_exact_version, run, stages, tool
 from tests.fakes.waiting import until
@@ -170,9 +170,7 @@ def image() -> Iterator[Image]:
 @pytest.fixture
 def running(image: Image, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
     """`justitia serve` as the image starts it, without Redis, without a home, and nothing to write to but /tmp."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     [entry] = [step.words for step in image.last if step.name == "ENTRYPOINT"]
     [command] = [step.words for step in image.last if step.name == "CMD"]
     log = tmp_path / "log"

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from gateway.demo.processes import free_port
 
 TOKEN = "token-of-the-tests"
 SMALL = ("--num-gpu-blocks-override", "65", "--max-model-len", "1024", "--max-num-seqs", "4")
@@ -39,7 +40,7 @@ class RunningEngine:
         self._cache = folder / "cache"
         self._log_path = folder / "engine.log"
         self._ready = threading.Event()
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {
             **os.environ,
@@ -125,10 +126,3 @@ class RunningEngine:
         self._reader.join(_STOP_TIMEOUT_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

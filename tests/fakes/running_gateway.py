@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from gateway.demo.processes import free_port
 from tests.fakes.running_engine import TOKEN
 
 _START_TIMEOUT_S = 60.0
@@ -25,9 +25,7 @@ _PATIENT = {
 
 class RunningGateway:
     def __init__(self, folder: Path, *flags: str, environment: Mapping[str, str] | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._log_path = folder / f"gateway-{port}.log"
         with self._log_path.open("wb") as log:

@@ -289,6 +289,6 @@ async def _queued(gateway: RunningGateway) -> bool:
 async def test_nesting_at_the_limit_of_any_reader_is_no_fault_of_ours(gateway: RunningGateway, depth: int) -> None:
     """With a field that has the body written anew."""
     deep = "[" * depth + "]" * depth
-    body = f'{{"model": "m", "priority": 1, "messages": [], "metadata": {deep}}}'
+    body = f'{{"model": "tiny", "priority": 1, "messages": [], "metadata": {deep}}}'
     answer = await gateway.client.post("/v1/chat/completions", content=body)
     assert answer.status_code in (200, 400)
