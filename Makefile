@@ -3,7 +3,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check mutants studies bench bench-gateway bench-observability chaos soak dashboards clean
+.PHONY: help setup run test check versions mutants studies bench bench-gateway bench-observability chaos soak dashboards clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -21,6 +21,9 @@ test: setup ## All tests: real redis-server, real vLLM, real clients.
 
 check: setup ## Lint, types, import contracts, full coverage of the pure half.
 	bash deploy/check.sh
+
+versions: setup ## The tests without an engine, on the oldest and the newest libraries; PYTHON=3.13.
+	bash deploy/check_versions.sh
 
 mutants: setup ## Plant faults one at a time; every one must be caught.
 	$(BIN)/python tests/mutants/run.py

@@ -20,10 +20,15 @@ ASK = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
 
 _COMPOSED = """
 import sys
+from importlib.metadata import requires
+
+# From 0.165 on FastAPI needs the interface itself; what stands behind it nobody may need.
+of_fastapi = any(line.startswith("opentelemetry-api") for line in requires("fastapi"))
+refused = "opentelemetry.sdk" if of_fastapi else "opentelemetry"
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "opentelemetry":
+        if (name + ".").startswith(refused + "."):
             raise ModuleNotFoundError(name)
 
 # Not ours alone look for it: redis-py takes the SDK where it finds it. Here nobody does, and nobody may need it.
@@ -33,7 +38,7 @@ from gateway.composition import compose
 from gateway.settings import load_settings
 
 compose(load_settings({}, None, {"engines": {"urls": ["http://127.0.0.1:1"]}, "logs": {"calls": "all"}}))
-print([name for name in sys.modules if name.split(".")[0] == "opentelemetry" or name.startswith("gateway.tracing.")])
+print([name for name in sys.modules if name == refused or name.startswith((refused + ".", "gateway.tracing."))])
 """
 
 
