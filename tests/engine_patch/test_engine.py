@@ -150,7 +150,7 @@ async def test_under_pressure_order_and_account_hold(engine: RunningEngine, clie
             rank = draw.randrange(1000)
             application = f"app-{number % 5}"
             calls.create_task(
-                _complete(client, 3000 + number, application, rank, max_tokens=draw.randrange(300, 700), prompt=prompt)
+                _complete(client, 3000 + number, application, rank, max_tokens=draw.randrange(550, 690), prompt=prompt)
             )
     after = await _until(client, lambda state: state["num_running"] == 0, before["next_sequence"])
     ours = engine.events(mark)
