@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -133,10 +134,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server in cluster mode: it refuses scripts whose keys lie in several slots."""
-    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--bind", "127.0.0.1")
+    port = str(free_port(random.randrange(20_000, 50_000)))  # it listens 10,000 above that, too
+    options = ("--cluster-enabled", "yes", "--port", port, "--bind", "127.0.0.1")
     for server in _serving(tmp_path_factory.mktemp("redis"), *options):
         with Redis.from_url(server.url) as client:
-            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            client.execute_command("CLUSTER ADDSLOTS", *range(16384))
         server.wait_for_log("Cluster state changed: ok")
         yield server
 

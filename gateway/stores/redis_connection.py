@@ -9,12 +9,17 @@ from typing import TypeVar
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StoreUnavailable
 
 DEFAULT_PREFIX = "{justitia}"
+
+_LACKS = re.compile(r"unknown (redis )?command|invalid stream id", re.IGNORECASE)
+"""Answers of a Redis before 6.2 to what is asked of it."""
+_CODE = re.compile(r": -([A-Z]{2,}) ")
+"""Why a script ended: Redis 6.2 says it within the sentence, and later ones in the place of an error's name."""
 
 _T = TypeVar("_T")
 
@@ -48,10 +53,21 @@ class RedisConnection:
         except (TimeoutError, RedisTimeoutError) as error:
             raise StoreUnavailable(f"the state store did not answer within {self._timeout_s:g} s") from error
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"the state store cannot be used: {type(error).__name__}") from error
+            raise StoreUnavailable(f"the state store cannot be used: {_reason_of(error)}") from error
 
     async def aclose(self) -> None:
         await self.client.aclose()
+
+
+def _reason_of(error: Exception) -> str:
+    """Without the text, which repeats what was asked."""
+    name = type(error).__name__
+    if not isinstance(error, ResponseError):
+        return name
+    if _LACKS.search(str(error)):
+        return "it is too old, or lacks commands of Redis 6.2"
+    code = _CODE.search(str(error))
+    return name if code is None else f"{name} {code[1]}"
 
 
 def checked_prefix(prefix: str) -> str:

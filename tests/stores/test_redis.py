@@ -246,11 +246,11 @@ async def test_cancelled_operations_never_mix_up_answers(store: RedisStore) -> N
 async def test_a_redis_that_refuses_is_unavailable(store: RedisStore, client: Any) -> None:
     await store.arrive(arrival("a"), NOW)
     await client.execute_command("REPLICAOF", "127.0.0.1", "1")
-    with pytest.raises(StoreUnavailable, match="ReadOnlyError"):
+    with pytest.raises(StoreUnavailable, match=r"ReadOnlyError|READONLY"):  # as Redis 6.2 says it
         await store.serve(KvTokenTime(1))
     await client.execute_command("REPLICAOF", "NO", "ONE")
     await client.config_set("maxmemory", "1")
-    with pytest.raises(StoreUnavailable, match="OutOfMemoryError"):
+    with pytest.raises(StoreUnavailable, match=r"OutOfMemoryError|OOM"):
         await store.serve(KvTokenTime(1))
     await client.config_set("maxmemory", "0")
     await client.set("{justitia}:clock", "not a hash")
