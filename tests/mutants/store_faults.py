@@ -284,6 +284,13 @@ FAULTS: list[dict[str, str]] = [
         "why": "a hanging Redis hangs the gateway",
         "tests": REDIS_TESTS + " -k hang -o faulthandler_timeout=20 -o faulthandler_exit_on_timeout=true",
     },
+    {
+        "file": "gateway/stores/redis_connection.py",
+        "old": 'return name if code is None else f"{name} {code[1]}"',
+        "new": "return str(error)",
+        "why": "what was asked of Redis stands in the log",
+        "tests": "tests/stores/test_redis_connection.py",
+    },
     # --- the command ------------------------------------------------------------------------------------------------
     {
         "file": COMMAND,
