@@ -22,7 +22,7 @@ test: setup ## All tests: real redis-server, real vLLM, real clients.
 check: setup ## Lint, types, import contracts, full coverage of the pure half.
 	bash deploy/check.sh
 
-versions: setup ## The tests without an engine, on the oldest and the newest libraries; PYTHON=3.13.
+versions: setup ## The tests without an engine, on the oldest and the newest libraries; PYTHON=3.12.
 	bash deploy/check_versions.sh
 
 mutants: setup ## Plant faults one at a time; every one must be caught.
