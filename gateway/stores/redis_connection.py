@@ -19,7 +19,7 @@ DEFAULT_PREFIX = "{justitia}"
 _LACKS = re.compile(r"unknown (redis )?command|invalid stream id", re.IGNORECASE)
 """Answers of a Redis before 6.2 to what is asked of it."""
 _CODE = re.compile(r": -([A-Z]{2,}) ")
-"""Why a script ended: Redis 6.2 says it within the sentence, and later ones in the place of an error's name."""
+"""Why a script ended, within the sentence of Redis 6.2; later ones begin with it, and redis-py has a name for it."""
 
 _T = TypeVar("_T")
 

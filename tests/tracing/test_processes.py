@@ -22,7 +22,7 @@ _COMPOSED = """
 import sys
 from importlib.metadata import requires
 
-# From 0.165 on FastAPI needs the interface itself; what stands behind it nobody may need.
+# FastAPI (0.165, say) may need the interface itself; what stands behind it nobody may need.
 of_fastapi = any(line.startswith("opentelemetry-api") for line in requires("fastapi"))
 refused = "opentelemetry.sdk" if of_fastapi else "opentelemetry"
 
